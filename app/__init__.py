@@ -1,0 +1,1 @@
+"""nextbest: the next best message for a customer, inside a latency budget, always with the reason."""

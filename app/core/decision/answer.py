@@ -1,0 +1,140 @@
+"""Step `respond`: a decision as the caller sees it (DESIGN section 5).
+
+The same decision gives the same bytes: nothing here reads a clock, and keys stand in one order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from app.core.decision.arbitrate import Decision
+from app.core.decision.exclusion import say
+from app.core.decision.request import DecideRequest
+from policy.bundle import Bundle
+from policy.codes import Exclusion, Reason, Rung
+
+_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
+
+
+def render(decision: Decision, decision_id: str, timezone: str | None, bundle: Bundle, explain: bool) -> bytes:
+    """The JSON of one entry of `decisions`."""
+    return orjson.dumps(describe(decision, decision_id, timezone, bundle, explain), option=_OPTIONS)
+
+
+def envelope(
+    request: DecideRequest,
+    customer: str,
+    answers: Sequence[bytes],
+    release: str,
+    digest: str,
+    elapsed_ms: float,
+) -> bytes:
+    """The whole body around rendered decisions."""
+    return orjson.dumps(
+        {
+            "request_id": request.request_id,
+            "customer": customer,
+            "decisions": [orjson.Fragment(answer) for answer in answers],
+            "release": release,
+            "bundle": digest,
+            "budget_ms": request.budget_ms,
+            "elapsed_ms": round(elapsed_ms, 3),
+        }
+    )
+
+
+def describe(
+    decision: Decision, decision_id: str, timezone: str | None, bundle: Bundle, explain: bool
+) -> dict[str, Any]:
+    """One entry of `decisions`, as plain data."""
+    funnel = decision.funnel
+    answer: dict[str, Any] = {
+        "decision_id": decision_id,
+        "placement": decision.placement.id,
+        "action": decision.action.value,
+        "rung": decision.rung.value,
+        "reason": reason_text(decision),
+        "message": _message(decision),
+        "send_window": _window(decision, timezone),
+        "score": decision.score,
+        "propensity": decision.propensity,
+        "arm": "treatment",  # nobody is held out before experiments are in force
+        "degraded": list(decision.degraded),
+        "funnel": {
+            "candidates": funnel.candidates,
+            "eligible": funnel.eligible,
+            "scored": funnel.scored,
+            "admissible": funnel.admissible,
+        },
+        "retryable": decision.retryable,
+    }
+    if decision.detail and decision.reason is not Reason.SUPPRESSED:
+        answer["detail"] = decision.detail
+    if explain:
+        answer["excluded"] = exclusions(decision, bundle)
+    return answer
+
+
+def reason_text(decision: Decision) -> str:
+    """The reason; a suppression's own reason follows after a colon."""
+    if decision.reason is Reason.SUPPRESSED:
+        return f"{decision.reason.value}:{decision.detail}"
+    return decision.reason.value
+
+
+def instant(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000, UTC)
+
+
+def _message(decision: Decision) -> dict[str, Any] | None:
+    message, variant = decision.message, decision.chosen_variant
+    if message is None or variant is None:
+        return None
+    return {
+        "id": message.id,
+        "version": message.version,
+        "variant": variant.id,
+        "template": message.template,
+        "subject": variant.subject,
+        "params": dict(message.params),
+    }
+
+
+def _window(decision: Decision, timezone: str | None) -> dict[str, Any] | None:
+    if decision.window is None:
+        return None
+    return {
+        "not_before": instant(decision.window.not_before_ms),
+        "not_after": instant(decision.window.not_after_ms),
+        "timezone": timezone,
+        "basis": decision.window.basis,
+    }
+
+
+def exclusions(decision: Decision, bundle: Bundle) -> list[dict[str, Any]]:
+    """Every candidate that was not chosen, in the bundle's order, with its code and a detail in words."""
+    excluded = decision.excluded or {}
+    scores = dict(zip(decision.scored, decision.scores, strict=True))
+    admissible = set(decision.admissible)
+    lines = []
+    for position, candidate in enumerate(decision.placement.candidates):
+        if position in excluded:
+            code, detail = excluded[position].code, say(excluded[position], bundle)
+        elif position in admissible and position != decision.position:
+            code, detail = Exclusion.OUTRANKED, _outranked(decision, position, scores)
+        else:
+            continue
+        lines.append({"message": candidate.message.id, "code": code.value, "detail": detail})
+    return lines
+
+
+def _outranked(decision: Decision, position: int, scores: dict[int, float]) -> str:
+    if decision.message is None:
+        return ""
+    if decision.rung is not Rung.MODEL or decision.position is None:
+        return f"by {decision.message.id}, which {decision.reason.value} put first"
+    return f"by {decision.message.id}, by {scores[decision.position] - scores[position]:.6g}"

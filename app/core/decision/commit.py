@@ -1,0 +1,102 @@
+"""Step `commit`, as data: what shall be written under which versions, and what may become of it.
+
+The shell carries an `Intent` to the store and comes back with exactly one `Outcome`; it raises nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from policy.facts import Contact, Facts
+
+
+@dataclass(frozen=True, slots=True)
+class NewContact:
+    """A contact to be reserved, and the id of the decision that makes it."""
+
+    contact: Contact
+    decision_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """A caller's key (hashed) and what its request was (hashed), so that a repeat is told from a misuse."""
+
+    key_hash: bytes
+    body_hash: bytes  # 16 bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """Everything a commit writes, and under which versions it may."""
+
+    customer: str
+    base: str  # of the decision ids
+    general_version: int | None  # None: what was answered without the store is logged after the fact
+    ledger_version: int | None  # None: no limit binds, so the ledger may have moved
+    commit_by_ms: int  # on the store's clock; later than that the answer has been given
+    record: bytes
+    contacts: tuple[NewContact, ...]
+    idempotency: Idempotency | None
+    answer: bytes  # kept for repeats of the same idempotency key
+    forget_before_ms: int | None  # ledger entries older than this
+
+
+class Reading(NamedTuple):
+    """What the read brought: facts, and the answer kept under the caller's idempotency key, if any."""
+
+    facts: Facts
+    kept: Kept | None
+
+
+class Kept(NamedTuple):
+    """The answer that an idempotency key got before."""
+
+    body_hash: bytes
+    answer: bytes
+
+
+class Unreadable(NamedTuple):
+    """Facts could not be read, or must not be used. `timed_out`: because the deadline came first."""
+
+    kind: str
+    timed_out: bool
+
+
+class Committed(NamedTuple):
+    """Written: the contacts are reserved, the record is in the log. `durable`: as surely as asked for."""
+
+    durable: bool = True
+
+
+class Moved(NamedTuple):
+    """Facts changed since they were read; here are the fresh ones, or why they cannot be used. Nothing was written."""
+
+    reading: Reading | Unreadable
+
+
+class Twin(NamedTuple):
+    """The idempotency key was used before; nothing was written."""
+
+    kept: Kept
+
+
+class Late(NamedTuple):
+    """The store was past `commit_by`. Nothing was written."""
+
+
+class Refused(NamedTuple):
+    """The commit was not run, or never reached the store. Nothing was written."""
+
+    kind: str
+
+
+class Unknown(NamedTuple):
+    """Nobody knows whether it was written: it must be released. `timed_out`: because the deadline came first."""
+
+    kind: str
+    timed_out: bool
+
+
+Outcome: TypeAlias = Committed | Moved | Twin | Late | Refused | Unknown

@@ -1,0 +1,205 @@
+"""Step `eligible`: validity dates, freshness contracts and authored rules decide who may compete.
+
+A rule that fails or meets a missing fact makes its message not eligible and names the fact: closed, message by
+message. Without leave to personalise only the placement's default competes, and only rules over `context.*` and facts
+of sensitivity `none` are run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from cel import Context
+
+from app.core.decision.exclusion import Excluded
+from app.core.decision.gate import Gate
+from app.core.decision.situation import Situation
+from policy.bundle import Bundle, Message, Placement
+from policy.codes import Degraded, Exclusion
+from policy.consent import contact_permission
+from policy.expressions import Expression
+
+
+@dataclass(slots=True)
+class Pool:
+    """Who competes. `positions` are positions in `placement.candidates`, in order."""
+
+    positions: list[int]
+    excluded: dict[int, Excluded]  # by position
+    degraded: list[Degraded]
+    values: Mapping[str, Any]  # the facts that rules and models may read
+    ranked_by_rules: bool = False  # a freshness contract forbids the model
+    weights: dict[int, float] = field(default_factory=dict)  # position → context weight, where it is a rule
+
+
+def eligible(placement: Placement, situation: Situation, gate: Gate, taken: Mapping[int, str]) -> Pool:
+    """Find the candidates that may compete.
+
+    Args:
+        taken: messages (by index) chosen already for more important placements of the request → that placement.
+    """
+    if gate.stop is not None:
+        return Pool([], {}, [], {})
+    readable = situation.facts.values if gate.personal else _impersonal(situation)
+    freshness = check_freshness(placement, situation, readable)
+    pool = Pool([], {}, freshness.degraded, freshness.values, freshness.ranked_by_rules)
+    verdicts = Verdicts(placement, situation, freshness, gate.personal)
+    for position, candidate in enumerate(placement.candidates):
+        message = candidate.message
+        excluded = (
+            _not_considered(position, placement, gate)
+            or _taken(message, taken)
+            or _not_valid(message, situation.now_ms)
+            or _purpose_refused(message, placement, situation)
+            or _stale(message, freshness)
+            or verdicts.first_against(message)
+        )
+        if excluded is None:
+            pool.positions.append(position)
+            if isinstance(message.context_weight, Expression):
+                pool.weights[position] = verdicts.weight(message.context_weight)
+        else:
+            pool.excluded[position] = excluded
+    if not gate.personal:
+        pool.degraded.append(Degraded.NO_PERSONALISATION)
+    return pool
+
+
+def _impersonal(situation: Situation) -> dict[str, Any]:
+    names = impersonal_names(situation.bundle)
+    return {name: value for name, value in situation.facts.values.items() if name in names}
+
+
+@lru_cache(maxsize=64)
+def impersonal_names(bundle: Bundle) -> frozenset[str]:
+    """Facts of sensitivity `none`: those that may be read without leave to personalise."""
+    return frozenset(fact.name for fact in bundle.facts if fact.sensitivity == "none")
+
+
+def _not_considered(position: int, placement: Placement, gate: Gate) -> Excluded | None:
+    if gate.personal or position == placement.default:
+        return None
+    return Excluded(Exclusion.NOT_ELIGIBLE, ("default",))
+
+
+def _taken(message: Message, taken: Mapping[int, str]) -> Excluded | None:
+    if message.index in taken:
+        return Excluded(Exclusion.CHOSEN_ELSEWHERE, ("placement", taken[message.index]))
+    return None
+
+
+def _not_valid(message: Message, now_ms: int) -> Excluded | None:
+    if message.valid_from_ms is not None and now_ms < message.valid_from_ms:
+        return Excluded(Exclusion.NOT_VALID_NOW, ("from", message.valid_from_ms))
+    if message.valid_until_ms is not None and now_ms >= message.valid_until_ms:
+        return Excluded(Exclusion.NOT_VALID_NOW, ("until", message.valid_until_ms))
+    return None
+
+
+def _purpose_refused(message: Message, placement: Placement, situation: Situation) -> Excluded | None:
+    """A message may need another consent than its placement; then it needs both."""
+    if message.purpose is None or message.purpose == placement.purpose or placement.klass == "transactional":
+        return None
+    leave = contact_permission(situation.facts.consent, message.purpose, placement.channel, situation.region)
+    return None if leave.permitted else Excluded(Exclusion.NOT_ELIGIBLE, ("purpose", message.purpose, leave.state))
+
+
+def _stale(message: Message, freshness: Freshness) -> Excluded | None:
+    if freshness.ranked_by_rules and message.risk != "low":
+        return Excluded(Exclusion.STALE_FEATURE, ("stale", freshness.blamed))
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """What the freshness contracts make of the facts."""
+
+    values: Mapping[str, Any]
+    degraded: list[Degraded]
+    ranked_by_rules: bool = False
+    blamed: str = ""  # the fact that forbids the model
+    dropping: frozenset[str] = frozenset()  # messages whose rules read one of these are dropped
+
+
+def check_freshness(placement: Placement, situation: Situation, values: Mapping[str, Any]) -> Freshness:
+    """Apply `max_age` per fact: a fact is stale when its source wrote it longer ago than that, or nobody knows when.
+
+    `on_stale` says what then: `use` it, `impute` (treat it as missing), `drop_messages` whose rules read it, or rank
+    by `rules` among low-risk messages.
+    """
+    stale = [
+        fact for fact in placement.contracts if fact.name in values and _is_stale(fact.owner, fact.max_age_s, situation)
+    ]
+    if not stale:
+        return Freshness(values, [])
+    kept = dict(values)
+    for fact in stale:
+        if fact.on_stale == "impute":
+            del kept[fact.name]
+    to_rules = [fact.name for fact in stale if fact.on_stale == "rules"]
+    return Freshness(
+        values=kept,
+        degraded=[Degraded.FEATURES_STALE],
+        ranked_by_rules=bool(to_rules),
+        blamed=to_rules[0] if to_rules else "",
+        dropping=frozenset(fact.name for fact in stale if fact.on_stale == "drop_messages"),
+    )
+
+
+def _is_stale(source: str, max_age_s: int | None, situation: Situation) -> bool:
+    as_of_ms = situation.facts.as_of_ms.get(source)
+    return max_age_s is not None and (as_of_ms is None or situation.now_ms - as_of_ms > max_age_s * 1000)
+
+
+class Verdicts:
+    """Runs each distinct rule of a placement at most once, in one CEL context that holds only what rules refer to."""
+
+    __slots__ = ("_bundle", "_cel", "_dropping", "_known", "_personal")
+
+    def __init__(self, placement: Placement, situation: Situation, freshness: Freshness, personal: bool) -> None:
+        values = freshness.values
+        customer = {name: values[name] for name in placement.customer_names if name in values}
+        self._cel = Context({"customer": customer, "context": situation.context_values(placement.context_names)})
+        self._bundle = situation.bundle
+        self._personal = personal
+        self._dropping = freshness.dropping
+        self._known: dict[int, Excluded | None] = {}
+
+    def first_against(self, message: Message) -> Excluded | None:
+        """The first of the message's rules that keeps it out; None: all hold."""
+        known = self._known
+        for index in message.rules:
+            verdict = known[index] if index in known else known.setdefault(index, self._run(index))
+            if verdict is not None:
+                return verdict
+        return None
+
+    def weight(self, expression: Expression) -> float:
+        """A context weight; 1.0 where the rule fails: weights are scores, and scores fail open."""
+        try:
+            return float(expression.evaluate(self._cel))
+        except Exception:
+            return 1.0
+
+    def _run(self, index: int) -> Excluded | None:
+        rule = self._bundle.rules[index]
+        if not self._personal and not rule.impersonal:
+            return Excluded(Exclusion.NOT_ELIGIBLE, ("personal",))
+        if self._dropping:
+            for name in rule.expression.customer:
+                if name in self._dropping:
+                    return Excluded(Exclusion.STALE_FEATURE, ("stale", name))
+        try:
+            holds = rule.expression.evaluate(self._cel)
+        except KeyError as missing:  # the library names the absent key of `customer` or `context`
+            return Excluded(Exclusion.NOT_ELIGIBLE, ("missing", index, _path_of(str(missing.args[0]), rule.expression)))
+        except Exception:
+            return Excluded(Exclusion.NOT_ELIGIBLE, ("failed", index))
+        return None if holds is True else Excluded(Exclusion.NOT_ELIGIBLE, ("rule", index))
+
+
+def _path_of(name: str, expression: Expression) -> str:
+    return f"context.{name}" if name in expression.context and name not in expression.customer else f"customer.{name}"

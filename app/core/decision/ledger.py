@@ -1,0 +1,36 @@
+"""Decisions as contacts: what a `send` reserves, and what placements later in the same request must count already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from app.core.decision.arbitrate import Decision
+from app.core.decision.commit import NewContact
+from app.core.decision.ids import id_at, pack_id
+from policy.bundle import Message, Placement
+from policy.codes import Action
+from policy.facts import Contact, ContactKind
+
+KindOf: TypeAlias = Callable[[Placement, Message], ContactKind]
+
+
+def new_contact(decision: Decision, base: str, place: int, kind_of: KindOf) -> NewContact | None:
+    """The contact that a decision makes; None when it sends nothing."""
+    if decision.action is not Action.SEND or decision.message is None or decision.window is None:
+        return None
+    decision_id = id_at(base, place)
+    kind = kind_of(decision.placement, decision.message)
+    contact = Contact(pack_id(decision_id), kind, decision.window.not_before_ms, decision.window.not_after_ms)
+    return NewContact(contact, decision_id)
+
+
+def with_new(contacts: Sequence[Contact], new: Sequence[NewContact]) -> Sequence[Contact]:
+    """The ledger as the next placement must see it."""
+    return (*contacts, *(each.contact for each in new)) if new else contacts
+
+
+def forget_before_ms(contacts: Sequence[Contact], now_ms: int, retention_s: int) -> int | None:
+    """Entries older than this leave the ledger with the next commit; None while there are none."""
+    limit_ms = now_ms - retention_s * 1000
+    return limit_ms if contacts and contacts[0].not_before_ms < limit_ms else None

@@ -1,0 +1,277 @@
+"""The record of a request: what was known, what was decided, and why not for every candidate, in at most 2 KB.
+
+One MessagePack array a request. It holds indexes into its bundle, not names, and the bundle's digest; it holds only
+facts that the decision was allowed to read, so a `generic` record proves by itself that nothing personal was used.
+Values of facts, predicted responses and the seed are exact: the record decides again to the same bytes (`replay`).
+
+Layout, version 1. New members are appended, none is moved:
+
+    0 version · 1 packed base id · 2 customer · 3 bundle digest (32 bytes) · 4 now (ms) · 5 seed
+    6 request  [placement indexes, context, budget_ms, explain]
+    7 facts    [exists, region, timezone, language, consent, suppressions, fact indexes, values, as-of, kinds, contacts,
+                general version, ledger version]
+    8 decisions, one array each (`_decision`)
+    9 elapsed µs until the commit · 10 trace id (16 bytes) or nil · 11 release
+"""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import ormsgpack
+
+from app.core.decision.arbitrate import Decision, Funnel
+from app.core.decision.eligible import impersonal_names
+from app.core.decision.exclusion import Excluded
+from app.core.decision.limits import SendWindow
+from app.core.decision.situation import Situation, facts_read
+from policy.bundle import Bundle, Placement
+from policy.codes import Action, Degraded, Exclusion, Reason, Rung, SuppressionReason
+from policy.facts import ConsentEntry, Contact, ContactKind, Facts, Suppression
+from policy.limits import limits_counting
+
+VERSION = 1
+#: Records beyond this are deflated. It takes a ledger of dozens of contacts to get here.
+DEFLATE_OVER_BYTES = 1900
+_DEFLATED = b"\x00"  # no MessagePack array starts with it
+
+_ACTIONS, _RUNGS, _REASONS = tuple(Action), tuple(Rung), tuple(Reason)
+_EXCLUSIONS, _DEGRADED, _SUPPRESSIONS = tuple(Exclusion), tuple(Degraded), tuple(SuppressionReason)
+# One table a list: members of different lists may be the same word, and compare equal.
+_ACTION_AT = {member: index for index, member in enumerate(_ACTIONS)}
+_RUNG_AT = {member: index for index, member in enumerate(_RUNGS)}
+_REASON_AT = {member: index for index, member in enumerate(_REASONS)}
+_EXCLUSION_AT = {member: index for index, member in enumerate(_EXCLUSIONS)}
+_DEGRADED_AT = {member: index for index, member in enumerate(_DEGRADED)}
+_SUPPRESSION_AT = {member: index for index, member in enumerate(_SUPPRESSIONS)}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The request, as far as the decision depends on it or its reader wants to know it."""
+
+    customer: str
+    placements: tuple[Placement, ...]
+    context: Mapping[str, Any]
+    budget_ms: int
+    trace_id: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record, read back."""
+
+    base: str
+    asked: Asked
+    bundle: Bundle
+    facts: Facts
+    seed: int
+    decisions: tuple[Decision, ...]
+    answer_digests: tuple[bytes, ...]
+    elapsed_us: int
+    release: str
+
+
+def answer_digest(answer: bytes) -> bytes:
+    """Eight bytes that tell whether a replay gave the same answer."""
+    return blake2b(answer, digest_size=8).digest()
+
+
+def encode(
+    base: str,
+    asked: Asked,
+    situation: Situation,
+    decisions: Sequence[Decision],
+    answers: Sequence[bytes],
+    personal: Sequence[bool],
+    elapsed_us: int,
+    release: str,
+    explanation: bool = True,
+) -> bytes:
+    """The bytes for the decision log.
+
+    Args:
+        answers: rendered decisions, without `excluded`.
+        personal: for each decision whether personal facts were allowed to be read.
+        explanation: False leaves out why candidates were excluded; only to measure what explaining costs.
+    """
+    bundle = situation.bundle
+    packed = ormsgpack.packb(
+        [
+            VERSION,
+            bytes.fromhex(base),
+            asked.customer,
+            bytes.fromhex(bundle.digest.removeprefix("sha256:")),
+            situation.now_ms,
+            situation.seed,
+            [[placement.index for placement in asked.placements], asked.context, asked.budget_ms],
+            _facts(situation, decisions, personal),
+            [_decision(decision, answer, explanation) for decision, answer in zip(decisions, answers, strict=True)],
+            elapsed_us,
+            asked.trace_id,
+            release,
+        ]
+    )
+    return packed if len(packed) <= DEFLATE_OVER_BYTES else _DEFLATED + zlib.compress(packed, 1)
+
+
+def _facts(situation: Situation, decisions: Sequence[Decision], personal: Sequence[bool]) -> list[Any]:
+    facts, bundle = situation.facts, situation.bundle
+    allowed = _allowed_facts(bundle, tuple(decision.placement for decision in decisions), tuple(personal))
+    present = [index for index, name in allowed if name in facts.values]
+    kinds: dict[ContactKind, int] = {}
+    contacts = [
+        [contact.decision, kinds.setdefault(contact.kind, len(kinds)), contact.not_before_ms, contact.not_after_ms]
+        for contact in facts.contacts
+        if limits_counting(bundle, contact.kind)
+    ]
+    return [
+        facts.exists,
+        facts.region,
+        facts.timezone,
+        facts.language,
+        [tuple(entry) for entry in facts.consent],
+        [[entry.scope, _SUPPRESSION_AT[entry.reason], entry.at_ms] for entry in facts.suppressions],
+        present,
+        [facts.values[bundle.facts[index].name] for index in present],
+        {bundle.facts[index].owner: facts.as_of_ms.get(bundle.facts[index].owner) for index in present}
+        if facts.as_of_ms
+        else {},
+        [[k.placement, k.channel, k.klass, k.message, k.category, k.campaign] for k in kinds],
+        contacts,
+        facts.general_version,
+        facts.ledger_version,
+    ]
+
+
+def _allowed_facts(
+    bundle: Bundle, placements: tuple[Placement, ...], personal: tuple[bool, ...]
+) -> list[tuple[int, str]]:
+    names: set[str] = set()
+    for placement, may_be_read in zip(placements, personal, strict=True):
+        read = facts_read(placement)
+        names.update(read if may_be_read else impersonal_names(bundle).intersection(read))
+    return [(fact.index, fact.name) for fact in bundle.facts if fact.name in names]
+
+
+def _decision(decision: Decision, answer: bytes, explanation: bool) -> list[Any]:
+    window, funnel = decision.window, decision.funnel
+    excluded = decision.excluded if explanation and decision.excluded else {}
+    return [
+        _ACTION_AT[decision.action],
+        _RUNG_AT[decision.rung],
+        _REASON_AT[decision.reason],
+        decision.detail,
+        decision.position,
+        decision.variant,
+        None if window is None else [window.not_before_ms, window.not_after_ms, window.basis],
+        decision.score,
+        decision.propensity,
+        [_DEGRADED_AT[code] for code in decision.degraded],
+        [funnel.candidates, funnel.eligible, funnel.scored, funnel.admissible],
+        decision.retryable,
+        bytes(decision.scored) if len(decision.placement.candidates) < 256 else decision.scored,
+        array("f", decision.responses).tobytes(),  # what ONNX gave is float32: nothing is lost
+        array("d", decision.scores).tobytes(),
+        bytes(decision.admissible) if len(decision.placement.candidates) < 256 else decision.admissible,
+        [[position, _EXCLUSION_AT[why.code], why.detail] for position, why in excluded.items()],
+        answer_digest(answer),
+    ]
+
+
+def bundle_digest_of(raw: bytes) -> str:
+    """The digest of the bundle that the record's indexes refer to."""
+    return f"sha256:{_unpack(raw)[3].hex()}"
+
+
+def base_of_record(raw: bytes) -> str:
+    """The shared part of the record's decision ids."""
+    return _unpack(raw)[1].hex()  # type: ignore[no-any-return]
+
+
+def _unpack(raw: bytes) -> list[Any]:
+    return ormsgpack.unpackb(zlib.decompress(raw[1:]) if raw.startswith(_DEFLATED) else raw)  # type: ignore[no-any-return]
+
+
+def decode(raw: bytes, bundle: Bundle) -> Record:
+    """Read a record under the bundle that it was made with."""
+    _, base, customer, _, now_ms, seed, request, facts, decisions, elapsed_us, trace_id, release = _unpack(raw)[:12]
+    by_index = {placement.index: placement for placement in bundle.placements.values()}
+    placements = tuple(by_index[index] for index in request[0])
+    return Record(
+        base=base.hex(),
+        asked=Asked(customer, placements, request[1], request[2], trace_id),
+        bundle=bundle,
+        facts=_decode_facts(facts, now_ms, bundle),
+        seed=seed,
+        decisions=tuple(_decode_decision(placement, raw) for placement, raw in zip(placements, decisions, strict=True)),
+        answer_digests=tuple(decision[17] for decision in decisions),
+        elapsed_us=elapsed_us,
+        release=release,
+    )
+
+
+def _decode_facts(raw: list[Any], now_ms: int, bundle: Bundle) -> Facts:
+    (
+        exists,
+        region,
+        timezone,
+        language,
+        consent,
+        suppressions,
+        present,
+        values,
+        as_of,
+        kinds,
+        contacts,
+        general,
+        ledger,
+    ) = raw
+    kind_of = [ContactKind(*kind) for kind in kinds]
+    return Facts(
+        now_ms=now_ms,
+        exists=exists,
+        region=region,
+        timezone=timezone,
+        language=language,
+        consent=tuple(ConsentEntry(*entry) for entry in consent),
+        suppressions=tuple(Suppression(scope, _SUPPRESSIONS[reason], at_ms) for scope, reason, at_ms in suppressions),
+        values={bundle.facts[index].name: value for index, value in zip(present, values, strict=True)},
+        as_of_ms={source: at_ms for source, at_ms in as_of.items() if at_ms is not None},
+        contacts=tuple(Contact(packed, kind_of[kind], start, end) for packed, kind, start, end in contacts),
+        general_version=general,
+        ledger_version=ledger,
+    )
+
+
+def _decode_decision(placement: Placement, raw: list[Any]) -> Decision:
+    action, rung, reason, detail, position, variant, window, score, propensity, degraded, funnel = raw[:11]
+    retryable, scored, responses, scores, admissible, excluded, _ = raw[11:18]
+    return Decision(
+        placement=placement,
+        action=_ACTIONS[action],
+        rung=_RUNGS[rung],
+        reason=_REASONS[reason],
+        detail=detail,
+        position=position,
+        variant=variant,
+        window=None if window is None else SendWindow(*window),
+        score=score,
+        propensity=propensity,
+        degraded=tuple(_DEGRADED[index] for index in degraded),
+        funnel=Funnel(*funnel),
+        retryable=retryable,
+        excluded={position: Excluded(_EXCLUSIONS[code], tuple(why)) for position, code, why in excluded},
+        scored=tuple(scored),
+        responses=tuple(array("f", responses)),
+        scores=tuple(array("d", scores)),
+        admissible=tuple(admissible),
+    )
+
+
+__all__ = ["Asked", "Record", "answer_digest", "base_of_record", "bundle_digest_of", "decode", "encode"]

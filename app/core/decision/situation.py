@@ -1,0 +1,63 @@
+"""What a decision looks at: one customer's facts, one request, one bundle; the same for all placements of a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from policy.bundle import Bundle, Placement, Region
+from policy.calendar import Zone
+from policy.facts import Facts
+from policy.limits import customer_zones
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Facts and request together, with region, zone and language resolved: the profile's beat the caller's."""
+
+    bundle: Bundle
+    facts: Facts
+    context: Mapping[str, Any]  # as sent, declared attributes only
+    region_code: str | None
+    region: Region | None  # None: nothing is known of where the customer is
+    timezone: str | None
+    language: str | None
+    seed: int  # 64 bits; fresh per request, kept over retries
+
+    @property
+    def now_ms(self) -> int:
+        return self.facts.now_ms
+
+    def zones(self) -> tuple[Zone, ...]:
+        """The zones that the customer may be in."""
+        return customer_zones(self.timezone, self.region_code, self.region)
+
+    def context_values(self, names: Sequence[str]) -> dict[str, Any]:
+        """`context.*` as rules see it, for the names that they refer to; an absent one has no entry."""
+        resolved = {"region": self.region_code, "timezone": self.timezone, "language": self.language}
+        values = {name: resolved[name] if name in resolved else self.context.get(name) for name in names}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def situation(bundle: Bundle, facts: Facts, context: Mapping[str, Any], seed: int) -> Situation:
+    """Resolve region, zone and language (DESIGN section 10, Rules and Consent)."""
+    code = facts.region or context.get("region")
+    return Situation(
+        bundle=bundle,
+        facts=facts,
+        context=context,
+        region_code=code,
+        region=bundle.region(code),
+        timezone=facts.timezone or context.get("timezone"),
+        language=facts.language or context.get("language"),
+        seed=seed,
+    )
+
+
+def facts_read(placement: Placement) -> tuple[str, ...]:
+    """Names of the customer facts that the placement's rules, weights, contracts or model may read, sorted."""
+    names = {*placement.customer_names, *(fact.name for fact in placement.contracts)}
+    if placement.model is not None:
+        names |= {path.removeprefix("customer.") for path in placement.model.inputs if path.startswith("customer.")}
+    return tuple(sorted(names))

@@ -1,0 +1,334 @@
+"""The way of a decision: identify → read → gate → eligible → score → limits → arbitrate → commit → respond.
+
+A straight line over steps that live elsewhere: the pure ones in `app.core.decision`; store and models are handed in.
+Nothing here decides anything. Whatever goes wrong with the store or a model is a value, and the answer is a 200 that
+says so: an orchestrator must be able to go on. Marketing fails closed; scores fail open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from app.core.decision.answer import envelope, render
+from app.core.decision.arbitrate import Decision, arbitrate
+from app.core.decision.commit import (
+    Committed,
+    Intent,
+    Kept,
+    Late,
+    Moved,
+    NewContact,
+    Outcome,
+    Twin,
+    Unknown,
+    Unreadable,
+)
+from app.core.decision.eligible import Pool, eligible
+from app.core.decision.failed import undecided, unknown_situation, without_facts
+from app.core.decision.gate import Gate, gate
+from app.core.decision.ids import base_of, id_at
+from app.core.decision.ledger import forget_before_ms, new_contact, with_new
+from app.core.decision.limits import limits
+from app.core.decision.record import Asked, encode
+from app.core.decision.request import DecideRequest
+from app.core.decision.score import NOT_SCORED, Scoring, model_to_run
+from app.core.decision.situation import Situation, situation
+from app.core.identity import Alias
+from app.errors import Problem
+from app.flows.turns import Turns
+from app.watch import ARBITRATE, COMMIT, ELIGIBLE, GATE, IDENTIFY, LIMITS, READ, SCORE, Watch
+from policy.bundle import Bundle, Placement
+from policy.codes import Degraded, Reason
+
+if TYPE_CHECKING:  # handed in by the composition root
+    from app.flows.reconcile import Reconciler
+    from app.scoring import ModelRunner
+    from app.store.decisions import DecisionStore
+    from policy.facts import Facts
+
+#: What a model may not use of the time that is left: the commit and the answer need it.
+RESERVE_FOR_COMMIT_S = 0.005
+READ_FAILED, COMMIT_FAILED, COMMIT_UNKNOWN = "read", "commit", "unknown"
+#: A commit without a deadline: what was answered without the store has no caller that waits.
+NEVER_MS = 1 << 52
+
+
+@dataclass(slots=True)
+class Answered:
+    """What goes back to the caller, and what telemetry wants to know of it."""
+
+    body: bytes
+    customer: str
+    decisions: tuple[Decision, ...] = ()
+    replayed: bool = False  # the bytes of an earlier answer under the same idempotency key
+    failures: tuple[tuple[str, str], ...] = ()  # (what failed, kind)
+    conflicts: int = 0
+    unmet_durability: bool = False  # committed, but not as surely as the deployment asks: not to be answered
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """Decided, and not yet committed."""
+
+    situation: Situation
+    base: str
+    decisions: tuple[Decision, ...]
+    answers: tuple[bytes, ...]  # rendered, without `excluded`
+    personal: tuple[bool, ...]
+    contacts: tuple[NewContact, ...]
+
+
+class Decider:
+    """Decides requests for one bundle. One a process; any number of requests at once."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        release: str,
+        store: DecisionStore,
+        models: ModelRunner,
+        reconciler: Reconciler,
+        *,
+        chance: Callable[[int], int],
+        wall_clock_s: Callable[[], float],
+        record_explanation: bool = True,
+    ) -> None:
+        """`chance(bits)` gives unpredictable bits; `wall_clock_s` is only read where the store's clock cannot be."""
+        self.bundle = bundle
+        self.release = release
+        self._store = store
+        self._models = models
+        self._reconciler = reconciler
+        self._chance = chance
+        self._wall_clock_s = wall_clock_s
+        self._record_explanation = record_explanation
+        self._turns = Turns()
+        self._now_s = asyncio.get_running_loop().time
+
+    async def decide(self, request: DecideRequest, watch: Watch, deadline: float) -> Answered:
+        """Answer by `deadline` (loop time, s), whatever the store or a model does. Raises `Problem` only for an
+        idempotency key that was used with another body."""
+        customer = await self._identify(request.customer, watch, deadline)
+        if customer is None:
+            return self._undecided(request, "", watch, Reason.FACTS_UNAVAILABLE, Degraded.FACTS_UNAVAILABLE)
+        if not await self._turns.take(customer, deadline):
+            return self._undecided(request, customer, watch, Reason.DEADLINE, Degraded.DEADLINE)
+        try:
+            return await self._decide(request, customer, watch, deadline)
+        finally:
+            self._turns.give_back(customer)
+
+    async def _identify(self, customer: str | Alias, watch: Watch, deadline: float) -> str | None:
+        """A customer key costs nothing here; an alias is looked up. None: the store cannot tell whose alias it is."""
+        if isinstance(customer, str):
+            return customer
+        found = await self._store.customer_of(customer, deadline)
+        watch.mark(IDENTIFY)
+        return found
+
+    async def _decide(self, request: DecideRequest, customer: str, watch: Watch, deadline: float) -> Answered:
+        seed, chance = self._chance(64), self._chance(48)  # kept over retries
+        reading = await self._store.read(customer, request.idempotency, deadline)
+        read_at = self._now_s()
+        watch.mark(READ)
+        conflicts = 0
+        while True:
+            if isinstance(reading, Unreadable):
+                return self._without_facts(request, customer, watch, reading, seed, chance)
+            if reading.kept is not None:
+                return _replayed(request, customer, reading.kept)
+            proposal = await self._propose(request, customer, reading.facts, seed, chance, watch, deadline)
+            if request.dry_run:
+                return self._respond(request, customer, proposal, watch, conflicts)
+            commit_by_ms = reading.facts.now_ms + int((deadline - read_at) * 1000)
+            intent, body = self._intent(request, customer, proposal, watch, commit_by_ms)
+            outcome = await self._store.commit(intent, deadline)
+            read_at = self._now_s()
+            watch.mark(COMMIT)
+            if isinstance(outcome, Committed) and outcome.durable:
+                return self._respond(request, customer, proposal, watch, conflicts, body)
+            if not isinstance(outcome, Moved):
+                return self._not_committed(request, customer, watch, intent, outcome)
+            conflicts += 1
+            if read_at >= deadline:
+                answered = self._undecided(request, customer, watch, Reason.CONFLICT, Degraded.DEADLINE)
+                answered.conflicts = conflicts
+                return answered
+            reading = outcome.reading
+
+    async def _propose(
+        self, request: DecideRequest, customer: str, facts: Facts, seed: int, chance: int, watch: Watch, deadline: float
+    ) -> Proposal:
+        """Decide every placement in order of importance; each sees what the earlier ones chose."""
+        seen = situation(self.bundle, facts, request.context, seed)
+        base = base_of(self._store.shard_of(customer), facts.now_ms, chance)
+        taken: dict[int, str] = {}
+        decisions: list[Decision] = []
+        contacts: list[NewContact] = []
+        gates: list[Gate] = []
+        for place, placement in enumerate(request.placements):
+            gated = gate(placement, seen)
+            watch.mark(GATE)
+            pool = eligible(placement, seen, gated, taken)
+            watch.mark(ELIGIBLE)
+            scoring = await self._score(placement, pool, gated, deadline)
+            watch.mark(SCORE)
+            admissible = limits(placement, seen, pool, with_new(facts.contacts, contacts))
+            watch.mark(LIMITS)
+            decision = arbitrate(placement, seen, gated, pool, scoring, admissible)
+            gates.append(gated)
+            decisions.append(decision)
+            new = new_contact(decision, base, place, self._store.kind_of)
+            if new is not None and decision.message is not None:
+                contacts.append(new)
+                taken[decision.message.index] = placement.id
+            watch.mark(ARBITRATE)
+        answers = tuple(
+            render(decision, id_at(base, place), seen.timezone, self.bundle, explain=False)
+            for place, decision in enumerate(decisions)
+        )
+        personal = tuple(gated.personal for gated in gates)
+        return Proposal(seen, base, tuple(decisions), answers, personal, tuple(contacts))
+
+    async def _score(self, placement: Placement, pool: Pool, gated: Gate, deadline: float) -> Scoring:
+        ref = model_to_run(placement, pool, gated)
+        if ref is None:
+            return NOT_SCORED
+        scoring = self._models.score(placement, ref, pool, deadline - self._now_s() - RESERVE_FOR_COMMIT_S)
+        return scoring if isinstance(scoring, Scoring) else await scoring
+
+    def _intent(
+        self, request: DecideRequest, customer: str, proposal: Proposal, watch: Watch, commit_by_ms: int | None
+    ) -> tuple[Intent, bytes | None]:
+        """What the commit writes; and the body, where it must be kept for repeats of an idempotency key."""
+        facts = proposal.situation.facts
+        body = None if request.idempotency is None else self._body(request, customer, proposal, watch)
+        binding = proposal.contacts and any(placement.limits for placement in request.placements)
+        record = encode(
+            proposal.base,
+            Asked(customer, request.placements, request.context, request.budget_ms, request.trace_id),
+            proposal.situation,
+            proposal.decisions,
+            proposal.answers,
+            proposal.personal,
+            watch.elapsed_ns() // 1000,
+            self.release,
+            self._record_explanation,
+        )
+        intent = Intent(
+            customer=customer,
+            base=proposal.base,
+            general_version=facts.general_version,
+            ledger_version=facts.ledger_version if binding else None,
+            commit_by_ms=commit_by_ms if commit_by_ms is not None else NEVER_MS,
+            record=record,
+            contacts=proposal.contacts,
+            idempotency=request.idempotency,
+            answer=body or b"",
+            forget_before_ms=forget_before_ms(facts.contacts, facts.now_ms, self.bundle.ledger_retention_s),
+        )
+        return intent, body
+
+    def _respond(
+        self,
+        request: DecideRequest,
+        customer: str,
+        proposal: Proposal,
+        watch: Watch,
+        conflicts: int = 0,
+        body: bytes | None = None,
+    ) -> Answered:
+        if body is None:
+            body = self._body(request, customer, proposal, watch)
+        return Answered(body, customer, proposal.decisions, conflicts=conflicts)
+
+    def _body(self, request: DecideRequest, customer: str, proposal: Proposal, watch: Watch) -> bytes:
+        answers = proposal.answers
+        if request.explain:
+            answers = tuple(
+                render(decision, id_at(proposal.base, place), proposal.situation.timezone, self.bundle, explain=True)
+                for place, decision in enumerate(proposal.decisions)
+            )
+        elapsed_ms = watch.elapsed_ns() / 1e6
+        return envelope(request, customer, answers, self.release, self.bundle.digest, elapsed_ms)
+
+    # What could not be decided as it should
+
+    def _undecided(
+        self, request: DecideRequest, customer: str, watch: Watch, reason: Reason, *degraded: Degraded
+    ) -> Answered:
+        decisions = tuple(undecided(placement, reason, *degraded) for placement in request.placements)
+        return self._respond(request, customer, self._unlogged(request, customer, decisions), watch)
+
+    def _unlogged(self, request: DecideRequest, customer: str, decisions: tuple[Decision, ...]) -> Proposal:
+        now_ms = int(self._wall_clock_s() * 1000)
+        unknown = unknown_situation(self.bundle, request.context, now_ms, 0)
+        return self._proposal_without_facts(customer, unknown, decisions, self._chance(48))
+
+    def _proposal_without_facts(
+        self, customer: str, unknown: Situation, decisions: tuple[Decision, ...], chance: int
+    ) -> Proposal:
+        base = base_of(self._store.shard_of(customer), unknown.now_ms, chance)
+        answers = tuple(
+            render(decision, id_at(base, place), unknown.timezone, self.bundle, explain=False)
+            for place, decision in enumerate(decisions)
+        )
+        made = (new_contact(decision, base, place, self._store.kind_of) for place, decision in enumerate(decisions))
+        contacts = tuple(new for new in made if new is not None)
+        return Proposal(unknown, base, decisions, answers, (False,) * len(decisions), contacts)
+
+    def _without_facts(
+        self, request: DecideRequest, customer: str, watch: Watch, unreadable: Unreadable, seed: int, chance: int
+    ) -> Answered:
+        """Marketing is suppressed; a transactional send is logged when the store is back."""
+        unknown = unknown_situation(self.bundle, request.context, int(self._wall_clock_s() * 1000), seed)
+        taken: dict[int, str] = {}
+        decisions = []
+        for placement in request.placements:
+            decision = without_facts(placement, unknown, taken)
+            if decision.message is not None:
+                taken[decision.message.index] = placement.id
+            decisions.append(decision)
+        proposal = self._proposal_without_facts(customer, unknown, tuple(decisions), chance)
+        if proposal.contacts and not request.dry_run:
+            intent, _ = self._intent(request, customer, proposal, watch, None)
+            if not self._reconciler.log_later(replace(intent, general_version=None, idempotency=None)):
+                return self._undecided(request, customer, watch, Reason.FACTS_UNAVAILABLE, Degraded.FACTS_UNAVAILABLE)
+        answered = self._respond(request, customer, proposal, watch)
+        answered.failures = ((READ_FAILED, unreadable.kind),)
+        return answered
+
+    def _not_committed(
+        self, request: DecideRequest, customer: str, watch: Watch, intent: Intent, outcome: Outcome
+    ) -> Answered:
+        """Suppress; and where nobody knows what became of the commit, have it released."""
+        match outcome:
+            case Twin(kept):
+                return _replayed(request, customer, kept)
+            case Committed():  # not on disk as strict mode asks
+                if intent.contacts:
+                    self._reconciler.release_later(intent)
+                return Answered(b"", customer, unmet_durability=True)
+            case Unknown(kind, timed_out):
+                if intent.contacts:
+                    self._reconciler.release_later(intent)
+                reason = Reason.DEADLINE if timed_out else Reason.FACTS_UNAVAILABLE
+                failure, degraded = (COMMIT_UNKNOWN, kind), Degraded.COMMIT_UNKNOWN
+            case Late():
+                reason, failure, degraded = Reason.DEADLINE, (COMMIT_FAILED, "Late"), Degraded.DEADLINE
+            case _:
+                reason, failure = Reason.FACTS_UNAVAILABLE, (COMMIT_FAILED, getattr(outcome, "kind", ""))
+                degraded = Degraded.FACTS_UNAVAILABLE
+        answered = self._undecided(request, customer, watch, reason, degraded)
+        answered.failures = (failure,)
+        return answered
+
+
+def _replayed(request: DecideRequest, customer: str, kept: Kept) -> Answered:
+    """The answer that the idempotency key got before, to the byte."""
+    if request.idempotency is not None and kept.body_hash != request.idempotency.body_hash:
+        raise Problem("idempotency_key_reused", "send another `Idempotency-Key`, or the same body as before")
+    return Answered(kept.answer, customer, replayed=True)

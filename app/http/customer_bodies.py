@@ -1,0 +1,192 @@
+"""Customers on the wire: what callers may send, checked, and turned into writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from app.core.customers import AttributeChecker, ConsentChange, CustomerWrite, Mistake, scalar_text
+from app.core.identity import Alias, Kind, Refusal, alias_of, key_refusal
+from app.errors import Problem
+from app.http import places
+from app.http.problems import validation_problem
+from policy.bundle import Bundle
+from policy.codes import SuppressionReason
+
+Body = TypeVar("Body")
+
+#: Sources and legal bases become short ids that live as long as the deployment: name systems, not people or times.
+NAME = r"^[A-Za-z0-9_.:\-]{1,48}$"
+CHANNEL = r"^(\*|[a-z0-9_]{1,48})$"
+ID = r"^[a-z0-9_]{1,48}$"
+ITEMS_MAX = 100  # consents, or preferences, in one body
+NAMED_MAX = 10  # undeclared attributes that an answer names
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Purpose = Annotated[str, Field(pattern=ID)]
+Channel = Annotated[str, Field(pattern=CHANNEL, description="A channel, or `*` for every channel.")]
+Name = Annotated[str, Field(pattern=NAME)]
+At = Annotated[AwareDatetime, Field(ge=EPOCH, description="When it was said, ISO 8601 with a zone; absent: now.")]
+State = Literal["granted", "denied"]
+Scalar = str | int | float | bool
+
+STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class ConsentBody(BaseModel):
+    """What a customer said about one purpose on one channel. The later `at` wins, ties go to `denied`."""
+
+    model_config = STRICT
+
+    state: State
+    source: Name = Field(description="Where it was said: `signup_form`, `preference_centre`, …")
+    basis: Name = Field(description="The legal basis: `consent`, `legitimate_interest`, …")
+    at: At | None = None
+
+
+class ConsentItem(ConsentBody):
+    """A consent inside a customer."""
+
+    purpose: Purpose
+    channel: Channel
+
+
+class SuppressionBody(BaseModel):
+    """A stop that no consent lifts."""
+
+    model_config = STRICT
+
+    reason: SuppressionReason = SuppressionReason.MANUAL
+    source: Name = Field(description="Who says so: `support_desk`, …")
+    at: At | None = None
+
+
+class CustomerBody(BaseModel):
+    """A customer, merged member by member into what is known: what is absent stays, `null` deletes."""
+
+    model_config = STRICT
+
+    attributes: dict[str, Any] = Field(
+        default_factory=dict, description="Attributes that the bundle declares, by name."
+    )
+    region: Annotated[str, AfterValidator(places.region)] | None = Field(None, examples=["US", "US-CA"])
+    timezone: Annotated[str, AfterValidator(places.timezone)] | None = Field(None, examples=["America/New_York"])
+    language: Annotated[str, AfterValidator(places.language)] | None = Field(None, examples=["en"])
+    consent: list[ConsentItem] = Field(default_factory=list, max_length=ITEMS_MAX)
+    identities: dict[Kind, str] = Field(
+        default_factory=dict, description="Other names of the customer; stored as keyed hashes only."
+    )
+    preferences: dict[Annotated[str, Field(pattern=ID)], Scalar | None] = Field(
+        default_factory=dict, max_length=ITEMS_MAX
+    )
+
+
+class CustomerLine(CustomerBody):
+    """A line of an import."""
+
+    customer: str
+
+
+CONSENT = TypeAdapter(ConsentBody)
+SUPPRESSION = TypeAdapter(SuppressionBody)
+CUSTOMER = TypeAdapter(CustomerBody)
+LINE = TypeAdapter(CustomerLine)
+
+
+def parse(adapter: TypeAdapter[Body], raw: bytes) -> Body:
+    """A body, or Problem: `malformed_json`, or `invalid_request` that names every place and repeats no value."""
+    try:
+        return adapter.validate_json(raw)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        raise validation_problem(found) from None  # the original quotes the input
+
+
+class Checker:
+    """Checks customers against one bundle; make one a request."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._attributes = AttributeChecker(bundle)
+        self._purposes = frozenset(bundle.purposes)
+
+    def write(self, customer: str, body: CustomerBody) -> CustomerWrite:
+        """The write that a body asks for. Raises Problem: `direct_identifier`, `unknown_attribute`,
+        `unknown_purpose`, `invalid_request`."""
+        check_key(customer)
+        mistakes: list[Mistake] = []
+        checked = self._attributes.check(body.attributes)
+        if checked.undeclared:
+            raise Problem("unknown_attribute", "the bundle does not declare " + _named(checked.undeclared))
+        mistakes.extend(checked.mistakes)
+        preferences = _preferences(body.preferences, mistakes)
+        identities = _identities(body.identities, mistakes)
+        for item in body.consent:
+            self.check_purpose(item.purpose)
+        if mistakes:
+            raise invalid(mistakes)
+        return CustomerWrite(
+            customer,
+            checked.stored,
+            checked.owners,
+            tuple((place, getattr(body, place)) for place in PLACES if place in body.model_fields_set),
+            preferences,
+            tuple(consent_change(item.purpose, item.channel, item) for item in body.consent),
+            identities,
+        )
+
+    def line(self, raw: bytes) -> CustomerWrite:
+        """A line of an import as a write; raises Problem as `parse` and `write` do."""
+        body = parse(LINE, raw)
+        return self.write(body.customer, body)
+
+    def check_purpose(self, purpose: str) -> None:
+        if purpose not in self._purposes:
+            raise Problem("unknown_purpose", "the bundle's purposes are " + _named(tuple(sorted(self._purposes))))
+
+
+PLACES: tuple[Literal["region", "timezone", "language"], ...] = ("region", "timezone", "language")
+
+
+def check_key(customer: str) -> None:
+    """Raises Problem for what cannot be a customer key."""
+    refusal = key_refusal(customer)
+    if refusal is not None:
+        raise Problem(refusal.code, refusal.detail)
+
+
+def consent_change(purpose: str, channel: str, body: ConsentBody) -> ConsentChange:
+    return ConsentChange(purpose, channel, body.state, body.source, body.basis, unix_ms(body.at))
+
+
+def unix_ms(at: datetime | None) -> int | None:
+    return None if at is None else int(at.timestamp() * 1000)
+
+
+def invalid(mistakes: list[Mistake]) -> Problem:
+    places_found = [{"path": mistake.path, "detail": mistake.detail} for mistake in mistakes]
+    return Problem("invalid_request", f"{len(mistakes)} of the values cannot be stored", places_found)
+
+
+def _preferences(given: Mapping[str, Scalar | None], mistakes: list[Mistake]) -> tuple[tuple[str, str | None], ...]:
+    stored: list[tuple[str, str | None]] = []
+    for name, value in given.items():
+        try:
+            stored.append((name, None if value is None else scalar_text(value)))
+        except ValueError as error:
+            mistakes.append(Mistake(f"preferences.{name}", str(error)))
+    return tuple(stored)
+
+
+def _identities(given: Mapping[Kind, str], mistakes: list[Mistake]) -> tuple[Alias, ...]:
+    found = [(kind, alias_of(kind, value)) for kind, value in given.items()]
+    mistakes.extend(Mistake(f"identities.{kind}", alias.detail) for kind, alias in found if isinstance(alias, Refusal))
+    return tuple(alias for _, alias in found if isinstance(alias, Alias))
+
+
+def _named(names: tuple[str, ...]) -> str:
+    """Names for a sentence. Cut short: a caller who sends many, or long ones, knows them already."""
+    shown = ", ".join(f"`{name[:48]}`" for name in names[:NAMED_MAX])
+    return shown if len(names) <= NAMED_MAX else f"{shown} and {len(names) - NAMED_MAX} more"

@@ -1,0 +1,67 @@
+"""Examples of customers for the API's documentation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+CUSTOMER: dict[str, Any] = {
+    "attributes": {"recency": 3, "history": 142.4, "mens": 1},
+    "region": "US",
+    "timezone": "America/New_York",
+    "language": "en",
+    "consent": [
+        {
+            "purpose": "marketing",
+            "channel": "email",
+            "state": "granted",
+            "source": "signup_form",
+            "basis": "consent",
+            "at": "2026-01-01T00:00:00Z",
+        }
+    ],
+    "identities": {"user_id": "4711"},
+    "preferences": {"frequency": "weekly"},
+}
+BULK = (
+    '{"customer": "cus_8f3a", "attributes": {"recency": 3}, "region": "US"}\n'
+    '{"customer": "cus_17c2", "attributes": {"recency": 11}, "region": "DE"}\n'
+)
+CONSENT = {"state": "denied", "source": "preference_centre", "basis": "consent"}
+SUPPRESSION = {"reason": "manual", "source": "support_desk"}
+WRITTEN = {"customer": "cus_8f3a", "version": 4, "updated_at": "2026-11-24T08:00:00.000Z"}
+TALLY = {
+    "accepted": 1,
+    "rejected": [{"line": 2, "code": "unknown_attribute", "detail": "the bundle does not declare `recensy`"}],
+    "rejected_total": 1,
+}
+VIEW = {
+    "customer": "cus_8f3a",
+    "region": "US",
+    "timezone": "America/New_York",
+    "language": "en",
+    "attributes": {
+        "newbie": {"value": 1, "type": "int", "owner": "crm", "as_of": "2026-11-24T08:00:00.000Z"},
+        "recency": {"value": "***", "type": "int", "owner": "crm", "as_of": "2026-11-24T08:00:00.000Z"},
+    },
+    "consent": [
+        {
+            "purpose": "marketing",
+            "channel": "email",
+            "state": "granted",
+            "basis": "consent",
+            "source": "signup_form",
+            "at": "2026-01-01T00:00:00.000Z",
+        }
+    ],
+    "suppressions": [],
+    "preferences": {"frequency": "weekly"},
+    "contacts": 2,
+    "versions": {"general": 4, "ledger": 2},
+    "updated_at": "2026-11-24T08:00:00.000Z",
+}
+
+
+def answer(description: str, example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    """The `responses` entry of a route's own answer."""
+    content = {"application/json": {"schema": {"type": "object"}, "example": example}}
+    return {200: {"description": description, "content": content}}

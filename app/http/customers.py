@@ -1,0 +1,168 @@
+"""`/v1/customers`: what is known of a customer, consent, suppressions.
+
+Fails closed: a consent or a suppression is acknowledged only after the store has applied it, and a body with one
+mistake changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from app.core.customers import CustomerWrite
+from app.errors import Problem
+from app.flows.import_customers import import_customers
+from app.http import customer_bodies as bodies
+from app.http.customer_examples import BULK, CONSENT, CUSTOMER, SUPPRESSION, TALLY, VIEW, WRITTEN, answer
+from app.http.customer_view import iso, masked_view
+from app.http.openapi import problems, request_body
+from app.store.customers import CustomerStore, Written
+from app.telemetry.series import CUSTOMERS_WRITTEN
+from policy.codes import SuppressionReason
+
+router = APIRouter(prefix="/v1/customers", tags=["customers"])
+
+Key = Annotated[str, Path(description="1 to 64 letters, digits, `_` or `-`; never an address or a phone number.")]
+Purpose = Annotated[str, Path(pattern=bodies.ID, description="A purpose that the bundle declares.")]
+Channel = Annotated[str, Path(pattern=bodies.CHANNEL, description="A channel, or `*` for every channel.")]
+Scope = Annotated[str, Path(pattern=bodies.CHANNEL, description="A channel, or `*` (or `all`) for every channel.")]
+Reason = Annotated[SuppressionReason | None, Query(description="Lift this one only; absent: all but `erased`.")]
+
+ALWAYS = ("direct_identifier", "invalid_request", "store_unavailable")
+WRITES = (*ALWAYS, "malformed_json", "payload_too_large", "future_time", "durability_unmet")
+
+
+@router.post(
+    "/bulk",
+    summary="Write many customers",
+    description="Newline-delimited JSON, one customer a line, of at most 64 KiB. Good lines are written in order, bad "
+    "ones are listed (the first 1,000). Repeating an import is harmless.",
+    openapi_extra=request_body(bodies.CustomerLine, {"two customers": BULK}, "application/x-ndjson"),
+    responses={**answer("How many lines were written, and which were not", TALLY), **problems("store_unavailable")},
+)
+async def write_customers(request: Request) -> Response:
+    services = request.app.state.services
+    check = bodies.Checker(services.bundle).line
+    tally = await import_customers(request.stream(), check, _store(request).write_many)
+    services.metrics.add(services.metrics.slot(CUSTOMERS_WRITTEN), tally.accepted)
+    return _json(tally.body())
+
+
+@router.put(
+    "/{customer}",
+    summary="Write what is known of a customer",
+    description="Merged member by member: what is absent stays, `null` deletes. All of a body is applied, or nothing.",
+    openapi_extra=request_body(bodies.CustomerBody, {"a customer": CUSTOMER}),
+    responses={
+        **answer("The write is applied", WRITTEN),
+        **problems(*WRITES, "unknown_attribute", "unknown_purpose", "identity_conflict"),
+    },
+)
+async def write_customer(request: Request, customer: Key) -> Response:
+    bodies.check_key(customer)
+    body = bodies.parse(bodies.CUSTOMER, await request.body())
+    write = bodies.Checker(request.app.state.services.bundle).write(customer, body)
+    return _json(_written(request, await _store(request).write(write)))
+
+
+@router.get(
+    "/{customer}",
+    summary="What is known of a customer, masked",
+    description="Attributes of any sensitivity show their type and age, not their value.",
+    responses={**answer("The customer", VIEW), **problems(*ALWAYS, "unknown_customer")},
+)
+async def read_customer(request: Request, customer: Key) -> Response:
+    bodies.check_key(customer)
+    profile, contacts = await _store(request).read(customer)
+    return _json(masked_view(customer, profile, contacts, request.app.state.services.bundle))
+
+
+@router.put(
+    "/{customer}/consent/{purpose}/{channel}",
+    summary="Say what a customer allows or forbids",
+    description="The later `at` wins, and at the same time the stricter state. Once answered, the consent wins over "
+    "every decision that is not committed. A grant lifts no suppression.",
+    openapi_extra=request_body(bodies.ConsentBody, {"a withdrawal": CONSENT}),
+    responses={
+        **answer(
+            "`applied` is false where a later, or stricter, consent was known already", {**WRITTEN, "applied": True}
+        ),
+        **problems(*WRITES, "unknown_purpose"),
+    },
+)
+async def write_consent(request: Request, customer: Key, purpose: Purpose, channel: Channel) -> Response:
+    bodies.check_key(customer)
+    bodies.Checker(request.app.state.services.bundle).check_purpose(purpose)
+    body = bodies.parse(bodies.CONSENT, await request.body())
+    change = bodies.consent_change(purpose, channel, body)
+    written = await _store(request).write(CustomerWrite(customer, consents=(change,)))
+    return _json(_written(request, written) | {"applied": written.applied[0]})
+
+
+@router.put(
+    "/{customer}/suppressions/{scope}",
+    summary="Stop messages to a customer",
+    description="No consent lifts a suppression. One that is there already stays as it was first said.",
+    openapi_extra=request_body(bodies.SuppressionBody, {"by hand": SUPPRESSION}),
+    responses={**answer("The suppression holds", WRITTEN), **problems(*WRITES)},
+)
+async def suppress_customer(request: Request, customer: Key, scope: Scope) -> Response:
+    bodies.check_key(customer)
+    body = bodies.parse(bodies.SUPPRESSION, await request.body())
+    store = _store(request)
+    at_ms = bodies.unix_ms(body.at)
+    written = await store.suppress(customer, _every(scope), body.reason, body.source, at_ms)
+    return _json(_written(request, written))
+
+
+@router.delete(
+    "/{customer}/suppressions/{scope}",
+    summary="Lift suppressions of a customer",
+    description="All of the scope but `erased`, which is final, or the one that `reason` names.",
+    responses={
+        **answer("Which were lifted", {"customer": "cus_8f3a", "version": 5, "lifted": ["manual"], "suppressions": 0}),
+        **problems(*ALWAYS, "unknown_customer", "durability_unmet"),
+    },
+)
+async def lift_suppressions(request: Request, customer: Key, scope: Scope, reason: Reason = None) -> Response:
+    bodies.check_key(customer)
+    if reason is SuppressionReason.ERASED:
+        raise Problem("invalid_request", "`erased` is final and cannot be lifted")
+    reasons = [reason] if reason else [each for each in SuppressionReason if each is not SuppressionReason.ERASED]
+    lifted = await _store(request).lift(customer, _every(scope), reasons)
+    return _json(
+        {
+            "customer": customer,
+            "version": lifted.general_version,
+            "lifted": [each.value for each in lifted.reasons],
+            "suppressions": lifted.left,
+        }
+    )
+
+
+def _store(request: Request) -> CustomerStore:
+    services = request.app.state.services
+    return CustomerStore(
+        services.client,
+        services.keys,
+        services.fields,
+        services.hash_key,
+        services.bundle.profile_retention_s,
+        strict=services.settings.durability == "strict",
+    )
+
+
+def _written(request: Request, written: Written) -> dict[str, Any]:
+    metrics = request.app.state.services.metrics
+    metrics.add(metrics.slot(CUSTOMERS_WRITTEN))
+    return {"customer": written.customer, "version": written.general_version, "updated_at": iso(written.at_ms)}
+
+
+def _every(scope: str) -> str:
+    return "*" if scope == "all" else scope
+
+
+def _json(body: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(body), media_type="application/json")

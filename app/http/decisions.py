@@ -1,0 +1,49 @@
+"""`GET /v1/decisions/{decision_id}`: the whole record of a decision, with the reason for every candidate."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Path, Request, Response
+
+from app.core.decision.ids import parse_id
+from app.core.decision.record import bundle_digest_of, decode
+from app.core.decision.view import view
+from app.errors import Problem
+from app.http.openapi import problems
+
+router = APIRouter(tags=["decisions"])
+_EXPIRED = "the decision log no longer holds it, or never did: dry runs and answers marked `retryable` are not logged"
+
+
+@router.get(
+    "/v1/decisions/{decision_id}",
+    summary="Why was this decided, and why not otherwise?",
+    responses=problems("not_found", "decision_expired", "store_unavailable"),
+    response_model=None,
+)
+async def read_decision(
+    request: Request, decision_id: Annotated[str, Path(examples=["dec_0110197a1c2b3c4d5e6f708192a3b400"])]
+) -> Response:
+    """The record: facts (masked by sensitivity), consents, scores, every candidate's reason, versions, seed."""
+    services = request.app.state.services
+    parsed = parse_id(decision_id)
+    if parsed is None or parsed.shard >= services.keys.shards:
+        raise Problem("not_found", "a decision id is `dec_` and 28 hexadecimal digits")
+    logged = await services.decision_log.find(parsed)
+    if logged is None:
+        raise Problem("decision_expired", _EXPIRED)
+    bundle = await services.bundles.get(bundle_digest_of(logged.raw))
+    if bundle is None:
+        raise Problem("decision_expired", "the bundle that it was decided under is no longer in the store")
+    record = decode(logged.raw, bundle)
+    if parsed.place >= len(record.decisions):
+        raise Problem("not_found", "the request had fewer placements")
+    return json_response(view(record, parsed.place, logged.aborted))
+
+
+def json_response(body: Any) -> Response:
+    """Rendered by orjson; our own answers are not validated again."""
+    raw = orjson.dumps(body, option=orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS)
+    return Response(raw, media_type="application/json")

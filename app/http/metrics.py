@@ -1,0 +1,18 @@
+"""`GET /metrics`: this server's counters, summed over its workers, for Prometheus."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import APIRouter, Request, Response
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/metrics", summary="Metrics of all workers", response_class=Response)
+async def read_metrics(request: Request) -> Response:
+    """The text exposition format 0.0.4."""
+    services = request.app.state.services
+    services.metrics_refresh()
+    text = await asyncio.to_thread(services.metrics.render)
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

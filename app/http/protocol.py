@@ -1,0 +1,180 @@
+"""The wire: uvicorn's httptools protocol, with the limits that must hold before an application sees a request.
+
+1. `scope["nextbest.first_byte"]` is the loop's time (seconds) at which the first byte of the request was read, so that
+   a budget counts from there, whatever the request waited for before it was handled.
+2. A body is at most `Limits.body_bytes` (413), a head at most `head_bytes` and `header_count` (431).
+3. A request arrives within `Limits.request_timeout_s` of its first byte (408). Streamed bodies may take as long as they
+   keep coming: for them the timeout runs between two pieces, and stands still while the application is not reading.
+4. What is not HTTP gets a problem+json like every other error (400).
+
+A refused request ends its connection, since what follows on it cannot be told from the rest of that request.
+The timer is armed only when a request did not arrive in one piece: healthy requests pay nothing for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from app.errors import Problem
+
+FIRST_BYTE = "nextbest.first_byte"
+
+#: NDJSON bodies that are read line by line: bounded by line, not as a whole.
+STREAMED = frozenset({b"/v1/decide/batch", b"/v1/customers/bulk"})
+
+LINGER_S = 2.0  # enough for what is in flight on a slow line (nginx's `lingering_timeout` is 5 s)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a request may weigh and how long it may take to arrive."""
+
+    body_bytes: int = 262_144
+    head_bytes: int = 32_768  # a bearer key, a traceparent and a proxy's additions need 2 KiB; nginx takes 32 KiB
+    header_count: int = 100
+    request_timeout_s: float = 10.0
+
+
+class ServerConfig(Config):
+    """uvicorn's configuration, which travels to worker processes, with our limits."""
+
+    limits: Limits = Limits()
+
+
+class DecisionProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.limits = config.limits if isinstance(config, ServerConfig) else Limits()
+        self._arriving = False  # between a request's first byte and its last
+        self._in_head = False
+        self._refused = False
+        self._head_bytes = 0
+        self._body_bytes = 0
+        self._first_byte = 0.0
+        self._last_piece = 0.0
+        self._arrival_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        # A connection that never sends a byte is closed like one that has gone idle.
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._unset_keepalive_if_required()
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        super().data_received(data)
+        if self._arriving and not self._refused:
+            self._came_in_pieces(len(data))
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._arriving = self._in_head = True
+        self._head_bytes = self._body_bytes = 0
+        self._first_byte = self._last_piece = self.loop.time()
+        self.scope[FIRST_BYTE] = self._first_byte  # type: ignore[literal-required]
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        if self._refused:
+            return
+        if len(self.headers) > self.limits.header_count:
+            self._refuse(Problem("headers_too_large", f"at most {self.limits.header_count} headers"))
+            return
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self._refused:
+            return
+        self._body_bytes += len(body)
+        if self._body_bytes > self.limits.body_bytes and not self._is_streamed():
+            self._refuse(Problem("payload_too_large", f"at most {self.limits.body_bytes} bytes"))
+            return
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._arriving = False
+        if self._arrival_timer is not None:
+            self._disarm()
+        if not self._refused:
+            super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  (uvicorn's text; ours says it in a problem)
+        self._refuse(Problem("malformed_http", "the request could not be parsed"))
+
+    def _came_in_pieces(self, size: int) -> None:
+        """After a piece that did not complete its request: weigh the head, arm or feed the timer."""
+        self._last_piece = self.loop.time()
+        if self._in_head:
+            self._head_bytes += size
+            if self._head_bytes > self.limits.head_bytes:
+                self._refuse(Problem("headers_too_large", f"at most {self.limits.head_bytes} bytes"))
+                return
+        if self._arrival_timer is None:
+            self._arrival_timer = self.loop.call_later(self.limits.request_timeout_s, self._check_arrival)
+
+    def _check_arrival(self) -> None:
+        timeout_s = self.limits.request_timeout_s
+        since = self._last_piece if self._is_streamed() else self._first_byte
+        left_s = timeout_s if self.flow.read_paused else since + timeout_s - self.loop.time()
+        if left_s > 0:
+            self._arrival_timer = self.loop.call_later(left_s, self._check_arrival)
+        else:
+            self._refuse(Problem("request_timeout", f"the request did not arrive within {timeout_s:g} s"))
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answers for the application where nothing was answered yet, and ends the connection."""
+        if self._may_answer() and not self.transport.is_closing():
+            self.transport.write(_rendered(problem))
+        self._refused = True
+        self._disarm()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True  # the application's `receive` ends; what it sends goes nowhere
+            self.cycle.message_event.set()
+        # Closing with bytes unread resets the connection, and a client still writing would never see the answer:
+        # what it goes on to send is read and dropped for a while.
+        self.flow.resume_reading()
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _may_answer(self) -> bool:
+        """Whether an answer written now would be taken for the answer to the request that is refused."""
+        cycle = self.cycle
+        if self._in_head or not self._arriving:
+            return cycle is None or cycle.response_complete  # `cycle` is the request before
+        return not cycle.response_started and not self.pipeline
+
+    def _disarm(self) -> None:
+        if self._arrival_timer is not None:
+            self._arrival_timer.cancel()
+            self._arrival_timer = None
+
+    def _is_streamed(self) -> bool:
+        if self._in_head or self.cycle.response_complete:  # what nobody reads any more is no stream
+            return False
+        return self.scope["raw_path"] in STREAMED
+
+
+def _rendered(problem: Problem) -> bytes:
+    body = problem.render()
+    headers = [*problem.headers(), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
+    lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+    return STATUS_LINE[problem.status] + lines + b"\r\n" + body

@@ -1,0 +1,266 @@
+"""The composition root: what a server process is made of, how it starts, and how it ends.
+
+Nothing is opened at import. Everything is opened in the lifespan and closed in reverse. The store need not be there:
+the server starts, reports not ready, and recovers by itself when the link connects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from fastapi import FastAPI
+from redis.asyncio import Redis
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.admission import Admission
+from app.core.decision.commit import Idempotency
+from app.flows.decide import Decider
+from app.flows.reconcile import Reconciler
+from app.http import bundle as bundle_route
+from app.http import customers, decide, decisions, health, metrics, problems
+from app.http.auth import Authenticator, AuthMiddleware
+from app.scoring import ModelRunner
+from app.settings import Durability, Settings
+from app.store.bundles import BundleArchive
+from app.store.clients import check_server, open_client
+from app.store.decision_log import DecisionLog
+from app.store.decisions import COMMIT, RELEASE, DecisionStore, idempotency_of
+from app.store.deployment import ShardsDiffer, claim_shards, shared_hash_key
+from app.store.fields import FieldRegistry, names_of
+from app.store.keys import Keys
+from app.store.ledger import kind_names
+from app.store.link import Link, StoreUnfit
+from app.telemetry import log as logs
+from app.telemetry import series
+from app.telemetry.decisions import Observer
+from app.telemetry.metrics import Metrics
+from app.telemetry.spans import Tracer, TraceSettings, start_tracer
+from policy.bundle import Bundle
+from policy.compile import load
+
+log = logging.getLogger("nextbest")
+MODELS = Path(__file__).resolve().parent.parent / "models" / "registry"
+RUNTIME_DIR = "NEXTBEST_RUNTIME_DIR"  # set by `serve`: where the workers of one server meet
+LOOK_EVERY_S = 0.2
+CHECK_SERVER_EVERY_S = 5.0
+
+
+def product_version() -> str:
+    """The version of the installed package; `dev` for a checkout that is not installed."""
+    try:
+        return version("nextbest")
+    except PackageNotFoundError:
+        return "dev"
+
+
+@dataclass(slots=True)
+class Services:
+    """What requests are answered with. One a process."""
+
+    settings: Settings
+    bundle: Bundle
+    release: str
+    keys: Keys
+    client: Redis
+    link: Link
+    fields: FieldRegistry
+    hash_key: bytes  # empty until the store was reached once
+    metrics: Metrics
+    tracer: Tracer
+    models: ModelRunner
+    store: DecisionStore
+    reconciler: Reconciler
+    decider: Decider
+    decision_log: DecisionLog
+    bundles: BundleArchive
+    authenticator: Authenticator
+    admission: Admission
+    observer: Observer
+    idempotency_of: Callable[[str, bytes], Idempotency]
+    store_findings: list[str] = field(default_factory=list)  # what the last look at the server found
+
+    def readiness(self) -> list[str]:
+        """Why this node should get no traffic; empty when it should."""
+        findings = list(self.store_findings)
+        if not self.link.connected:
+            findings.insert(0, f"the store cannot be reached: {self.link.last_error}")
+        return findings + self.authenticator.findings
+
+    def metrics_refresh(self) -> None:
+        """Bring the gauges up to date before a scrape."""
+        self.metrics.set(self.metrics.slot(series.REQUESTS_IN_FLIGHT), self.admission.in_flight)
+        self.metrics.set(self.metrics.slot(series.STORE_CONNECTED), int(self.link.connected))
+
+
+def create_app() -> FastAPI:
+    """The application of one worker process; `nextbest serve` hands this factory to the HTTP server."""
+    settings = Settings()
+    logs.configure()
+    app = FastAPI(
+        title="nextbest",
+        version=product_version(),
+        summary="The next best message for a customer, inside a latency budget, always with the reason.",
+        lifespan=lifespan,
+    )
+    app.state.settings = settings
+    app.state.drain = health.Drain()
+    problems.install(app, lambda code: app.state.services.metrics.count(series.PROBLEMS, code))
+    for module in (decide, decisions, customers, bundle_route, metrics, health):
+        app.include_router(module.router)
+    authenticator = app.state.authenticator = Authenticator(settings.keys_file)
+    app.add_middleware(AuthMiddleware, authenticator=authenticator)
+    return Application(app)  # type: ignore[return-value]
+
+
+class Application:
+    """The application as the server calls it: decisions go straight to their endpoint, the rest through FastAPI."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == decide.PATH:
+            await self._app.state.decide_endpoint(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Open everything, serve, and close it in reverse."""
+    settings: Settings = app.state.settings
+    async with AsyncExitStack() as stack:
+        services = await open_services(settings, app.state.authenticator, stack)
+        app.state.services = services
+        app.state.decide_endpoint = decide.DecideEndpoint(services)
+        stack.enter_context(app.state.drain.on_sigterm(settings.drain_s))
+        gc.collect()
+        gc.freeze()  # what lives as long as the process need not be walked again
+        yield
+
+
+async def open_services(settings: Settings, authenticator: Authenticator, stack: AsyncExitStack) -> Services:
+    """Wire a process together. What is opened is closed by `stack`, in reverse."""
+    bundle = load(settings.bundle)
+    release = f"rel_{bundle.digest.removeprefix('sha256:')[:16]}"
+    runtime = os.environ.get(RUNTIME_DIR)
+    counted = Metrics(Path(runtime) if runtime else None, {"version": product_version(), "bundle": bundle.digest})
+    stack.callback(counted.close)
+    tracing = TraceSettings(exporter=settings.trace_exporter, ratio=settings.trace_ratio)
+    tracer = start_tracer(tracing, counted, product_version())
+    stack.callback(tracer.close)
+    models = ModelRunner(
+        bundle,
+        [settings.bundle / "registry", *([settings.models] if settings.models else []), MODELS],
+        counted.model_run,
+        lambda model, kind: counted.count(series.MODEL_FAILURES, model, kind),
+    )
+    stack.callback(models.close)
+
+    url = settings.redis_url.get_secret_value() if settings.redis_url else "redis://127.0.0.1:6379"
+    client = open_client(url)
+    stack.push_async_callback(client.aclose)
+    keys, fields = Keys(settings.shards), FieldRegistry(client)
+    link = Link(url, on_connect=lambda _: prepare_store(services))
+    strict = settings.durability is Durability.STRICT
+    store = DecisionStore(link, keys, fields, bundle, settings.decision_log_bytes // settings.shards, strict)
+    reconciler = Reconciler(store, lambda result: counted.count(series.RELEASES, result))
+    chance = random.Random()  # seeded by the operating system, in each worker's own process
+    decider = Decider(
+        bundle,
+        release,
+        store,
+        models,
+        reconciler,
+        chance=chance.getrandbits,
+        wall_clock_s=time.time,
+        record_explanation=settings.record_explanation,
+    )
+    services = Services(
+        settings=settings,
+        bundle=bundle,
+        release=release,
+        keys=keys,
+        client=client,
+        link=link,
+        fields=fields,
+        hash_key=b"",
+        metrics=counted,
+        tracer=tracer,
+        models=models,
+        store=store,
+        reconciler=reconciler,
+        decider=decider,
+        decision_log=DecisionLog(client, keys),
+        bundles=BundleArchive(client, bundle),
+        authenticator=authenticator,
+        admission=Admission(settings.max_in_flight),
+        observer=Observer(counted, tracer, bundle.digest, release, lambda customer: hashed(services, customer)),
+        idempotency_of=idempotency_of,
+    )
+    link.start()
+    stack.push_async_callback(link.close)
+    reconciler.start()
+    stack.push_async_callback(reconciler.close)
+    for task in (asyncio.create_task(authenticator.watch()), asyncio.create_task(look_after(services))):
+        stack.push_async_callback(end_task, task)
+    return services
+
+
+def hashed(services: Services, customer: str) -> str:
+    """What stands for a customer in traces."""
+    return blake2b(customer.encode(), digest_size=8, key=services.hash_key[:64]).hexdigest()
+
+
+async def prepare_store(services: Services) -> None:
+    """Runs after every connect, before decisions use the link: agree on what all nodes must agree on."""
+    settings = services.settings
+    services.store_findings = await check_server(services.client, strict=settings.durability is Durability.STRICT)
+    try:
+        await claim_shards(services.client, settings.shards)
+    except ShardsDiffer as error:
+        raise StoreUnfit(str(error)) from error
+    configured = settings.hash_key.get_secret_value() if settings.hash_key else None
+    services.hash_key = services.store.hash_key = await shared_hash_key(services.client, configured)
+    await services.fields.refresh()
+    await services.fields.ensure([*names_of(services.bundle), *kind_names(services.bundle)])
+    await services.bundles.keep(services.bundle)
+    for script in (COMMIT, RELEASE):
+        await services.client.script_load(script.source)
+
+
+async def look_after(services: Services) -> None:
+    """What a process does beside answering: learn field ids that other nodes allocated, look at the server now and
+    then, and take back what a crashed caller left."""
+    checked_at = time.monotonic()
+    while True:
+        await asyncio.sleep(LOOK_EVERY_S)
+        with contextlib.suppress(Exception):  # the store is away: the link says so, and the next look tries again
+            if services.store.unknown_field_seen:
+                services.store.unknown_field_seen = False
+                await services.fields.refresh()
+            if services.link.connected and time.monotonic() - checked_at > CHECK_SERVER_EVERY_S:
+                checked_at = time.monotonic()
+                strict = services.settings.durability is Durability.STRICT
+                services.store_findings = await check_server(services.client, strict=strict)
+
+
+async def end_task(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+__all__ = ["ASGIApp", "Services", "create_app", "open_services"]

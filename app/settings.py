@@ -1,0 +1,143 @@
+"""Every setting of a deployment: declared once, typed, with its unit and advice, read once at the root.
+
+Each is the variable `NEXTBEST_<NAME>`; the command line's options of the same name win over it. `serve` writes what it
+resolved back to the environment (`as_environment`), so that every worker process reads the same settings.
+Webhook secrets (`NEXTBEST_WEBHOOK_<PROVIDER>_…`) have names that depend on the provider and are read beside its code.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "NEXTBEST_"
+DEMO_BUNDLE = Path(__file__).resolve().parent.parent / "policy" / "bundles" / "retail_demo"
+GIB = 1024**3
+
+
+class Durability(StrEnum):
+    """What an acknowledged write survives: a crash of the store may lose a second, or nothing."""
+
+    EVERYSEC = "everysec"
+    STRICT = "strict"
+
+
+class TraceExporter(StrEnum):
+    """Where kept traces go."""
+
+    OTLP = "otlp"  # to `OTEL_EXPORTER_OTLP_ENDPOINT`; nowhere while that is not set
+    NONE = "none"  # no span is made
+    NOOP = "noop"  # spans are made and dropped: measures what they cost
+
+
+class Settings(BaseSettings):
+    """The settings of one deployment. Immutable; a change needs a restart, except where a field says otherwise."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+    # What is decided
+    bundle: Path = Field(DEMO_BUNDLE, description="Folder of the bundle to serve; the packaged demo when absent.")
+    models: Path | None = Field(
+        None, description="A further folder of models (`<name>/<version>/model.onnx`), searched after the bundle's own."
+    )
+
+    # The store
+    redis_url: SecretStr | None = Field(
+        None,
+        description="`redis://`, `rediss://` or `unix://` address of a Redis ≥ 7.0 or Valkey ≥ 7.2. When absent, "
+        "`serve` starts an embedded store. A secret, since it may hold a password.",
+    )
+    data: Path = Field(
+        Path("data"), description="Folder of the embedded store's files. Back it up; it survives restarts."
+    )
+    durability: Durability = Field(
+        Durability.EVERYSEC,
+        description="`everysec`: a crash of the store may lose a second. `strict`: nothing acknowledged is lost, at "
+        "the price of one disk sync a commit, and 503 when it cannot be met.",
+    )
+    shards: Annotated[int, Field(ge=1, le=16384)] = Field(
+        256,
+        description="Shards that customers are spread over. Fixed for the life of a deployment: the server refuses to "
+        "start on a store that was filled with another number. Raise it only for hundreds of nodes.",
+    )
+    decision_log_bytes: Annotated[int, Field(ge=1024**2)] = Field(
+        GIB,
+        description="Bytes of store memory for the decision log of the whole deployment; older decisions are trimmed. "
+        "About 1 KiB a decision: 1 GiB holds a million.",
+    )
+
+    # The server
+    host: str = Field("127.0.0.1", description="Address to listen on. Any but loopback needs `keys_file`.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="Port to listen on; 0 takes a free one.")
+    workers: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="Server processes. One a core, less one for a store on the same machine."
+    )
+    max_in_flight: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="Decisions in flight a worker before more are shed with 503 `overloaded`. When absent, the server "
+        "sheds by how long decisions take against their budgets.",
+    )
+    body_limit_bytes: Annotated[int, Field(ge=1024)] = Field(
+        262_144,
+        description="Largest body of a request, in bytes (413 above). Streamed bodies (`/v1/decide/batch`, "
+        "`/v1/customers/bulk`) have no limit: their lines do.",
+    )
+    request_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(
+        10.0,
+        description="Seconds from a request's first byte to its last (408 above), or between two pieces of a streamed "
+        "body. Raise it for callers on slow lines.",
+    )
+    drain_s: Annotated[float, Field(ge=0, le=300)] = Field(
+        0.0,
+        description="Seconds between SIGTERM, when `/health/ready` turns 503, and the moment connections are refused. "
+        "Set it to what a load balancer needs to notice (its check interval × failures).",
+    )
+
+    # Access and privacy
+    keys_file: Path | None = Field(
+        None, description="File of hashed keys (`nextbest keys add`). Read again within a second of a change."
+    )
+    hash_key: SecretStr | None = Field(
+        None,
+        description="Secret that aliases (user ids, e-mail hashes) are hashed with before they are stored, 32 "
+        "characters or more. When absent, one is made and kept in the store. Changing it orphans every alias.",
+    )
+
+    # Telemetry
+    trace_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.05, description="Share of healthy decisions whose trace is kept, beside all degraded, slow and failed ones."
+    )
+    trace_exporter: TraceExporter = Field(TraceExporter.OTLP, description="`otlp`, `none`, or `noop` for measurements.")
+    record_explanation: bool = Field(
+        True, description="For measurements only: false leaves the reasons for every candidate out of the record."
+    )
+
+    @field_validator("hash_key")
+    @classmethod
+    def _is_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < 32:
+            raise ValueError("`hash_key` needs 32 characters or more: a short one could be guessed")
+        return value
+
+    def listens_on_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False  # a name may resolve to anything: treated as reachable from outside
+
+    def as_environment(self) -> dict[str, str]:
+        """The variables from which a worker process reads the same settings. Holds secrets: for `os.environ` only."""
+        given = {name: getattr(self, name) for name in sorted(self.model_fields_set)}
+        return {PREFIX + name.upper(): _as_text(value) for name, value in given.items() if value is not None}
+
+
+def _as_text(value: Any) -> str:
+    return str(value.get_secret_value() if isinstance(value, SecretStr) else value)

@@ -1,0 +1,87 @@
+"""Aliases: identity keys that point to a customer. Each lies in a slot of its own.
+
+A customer's identity keys are remembered in a set beside the profile. They end when the profile does: they have its
+time to live, and none while the customer is suppressed, since a suppressed person who comes back by an alias alone must
+still be recognised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from redis.asyncio import Redis
+
+from app.core.customers import CustomerWrite
+from app.core.identity import Alias, identity_hash
+from app.errors import Problem
+from app.store import keys as key_names
+from app.store.keys import Keys
+from app.store.scripts import Call, Script
+
+GIVE_BACK = Script.load("give_back.lua")
+
+
+@dataclass(frozen=True, slots=True)
+class Aliases:
+    """Claims, renews and gives back the aliases of customers. `retention_s` is their time to live."""
+
+    client: Redis
+    keys: Keys
+    hash_key: bytes
+    retention_s: int
+
+    def key_of(self, alias: Alias) -> bytes:
+        return key_names.identity(alias.kind, identity_hash(alias.kind, alias.value, self.hash_key))
+
+    async def customer_of(self, alias: Alias) -> str | None:
+        """The customer that an alias is linked to."""
+        found = cast("bytes | None", await self.client.get(self.key_of(alias)))
+        return None if found is None else found.decode()
+
+    async def claim(self, writes: Sequence[CustomerWrite]) -> list[tuple[bytes, ...] | Problem]:
+        """For each write, link its identities to its customer: the keys that are newly linked, or, when one belongs to
+        another customer, `identity_conflict`, and then none is linked."""
+        wanted = [[self.key_of(alias) for alias in write.identities] for write in writes]
+        if not any(wanted):
+            return [()] * len(writes)
+        owners = iter(await self._set_if_free(writes, wanted))
+        claims: list[tuple[bytes, ...] | Problem] = []
+        for write, identity_keys in zip(writes, wanted, strict=True):
+            owner_of = {key: next(owners) for key in identity_keys}  # None: it was free, and is linked now
+            new = tuple(key for key, owner in owner_of.items() if owner is None)
+            taken = [key for key, owner in owner_of.items() if owner not in (None, write.customer.encode())]
+            if taken:
+                await self.give_back(write.customer, new)
+                kind = write.identities[identity_keys.index(taken[0])].kind
+                claims.append(Problem("identity_conflict", f"this `{kind}` is linked to another customer"))
+            else:
+                claims.append(new)
+        return claims
+
+    async def give_back(self, customer: str, identity_keys: Sequence[bytes]) -> None:
+        """Unlink what was claimed for a write that was refused."""
+        if identity_keys:
+            await GIVE_BACK.run(self.client, [Call((key,), (customer.encode(),)) for key in identity_keys])
+
+    async def renew(self, customer: str, *, suppressed: bool) -> None:
+        """Give all aliases of a customer their full time to live, or none while the customer is suppressed."""
+        remembered = self.keys.aliases(customer)
+        identity_keys = await self.client.smembers(remembered)
+        pipeline = self.client.pipeline(transaction=False)
+        for key in (remembered, *identity_keys):
+            if suppressed:
+                pipeline.persist(key)
+            else:
+                pipeline.expire(key, self.retention_s)
+        await pipeline.execute()
+
+    async def _set_if_free(
+        self, writes: Sequence[CustomerWrite], wanted: Sequence[Sequence[bytes]]
+    ) -> list[bytes | None]:
+        pipeline = self.client.pipeline(transaction=False)
+        for write, identity_keys in zip(writes, wanted, strict=True):
+            for key in identity_keys:
+                pipeline.set(key, write.customer, nx=True, get=True, ex=self.retention_s)
+        return await pipeline.execute()

@@ -1,0 +1,55 @@
+#!lua
+-- Commits one decided request: all or nothing, in the customer's slot.
+--
+-- KEYS  1 profile (hash)  2 ledger (zset)  3 decision log (stream)
+--       then the idempotency record, when the caller sent a key (ARGV 7 is not "0")
+--       then one `decision id → customer` key for every contact
+-- ARGV  1 general version that was read, or "*"   ("*": what was answered without the store is logged after the fact)
+--       2 ledger version that was read, or "-"     ("-": no limit binds, so the ledger may have moved)
+--       3 commit_by: the store's clock, ms; later than that the answer has already been given
+--       4 the record                               (bytes)
+--       5 decision log: at most about this many entries
+--       6 idempotency: the value to keep           (bytes)
+--       7 idempotency: seconds to keep it          ("0": the caller sent no key)
+--       8 ledger: seconds to keep it               9 ledger: entries before this time are forgotten (ms, "" for none)
+--      10 seconds to keep `decision id → customer` 11 its value: the customer
+--      12 seconds to keep a profile that only this contact creates
+--      13… score (ms), member of every contact
+--
+-- Returns {"ok", stream id}
+--      or {"twin", value}: the idempotency key was used before; nothing is written
+--      or {"late"}: commit_by has passed; nothing is written
+--      or {"moved", TIME, profile, ledger with scores}: a version moved; nothing is written
+--
+-- e.g. EVALSHA sha 4 {s017}:p:cus_1 {s017}:l:cus_1 {s017}:decisions {s017}:d:dec_… 3 7 1767225600123 …
+local idempotency = ARGV[7] ~= '0' and KEYS[4]
+local first = idempotency and 5 or 4
+if idempotency then
+  local seen = redis.call('GET', idempotency)
+  if seen then return {'twin', seen} end
+end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if now > tonumber(ARGV[3]) then return {'late'} end
+
+local versions = redis.call('HMGET', KEYS[1], '!g', '!l')
+local ledger_version = versions[2] or '0'
+if (ARGV[1] ~= '*' and (versions[1] or '0') ~= ARGV[1]) or (ARGV[2] ~= '-' and ledger_version ~= ARGV[2]) then
+  return {'moved', time, redis.call('HGETALL', KEYS[1]), redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')}
+end
+
+local contacts = #KEYS - first + 1
+if contacts > 0 then
+  local fresh = not versions[1] and not versions[2] and redis.call('EXISTS', KEYS[1]) == 0
+  redis.call('HSET', KEYS[1], '!l', string.format('%d', ledger_version + contacts), '!t', string.format('%d', now))
+  if fresh then redis.call('EXPIRE', KEYS[1], ARGV[12]) end
+  redis.call('ZADD', KEYS[2], unpack(ARGV, 13))
+  if ARGV[9] ~= '' then redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[9]) end
+  redis.call('EXPIRE', KEYS[2], ARGV[8])
+end
+local id = redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[5], '*', 'r', ARGV[4])
+for i = first, #KEYS do
+  redis.call('SET', KEYS[i], id .. ' ' .. ARGV[11], 'EX', ARGV[10])
+end
+if idempotency then redis.call('SET', idempotency, ARGV[6], 'EX', ARGV[7]) end
+return {'ok', id}

@@ -1,0 +1,282 @@
+"""The two round trips of a decision: the read, and the atomic commit; and the release of a commit of unknown fate.
+
+`DecisionStore` speaks to the link and raises nothing: whatever a store can do to us becomes one of the values of
+`app.core.decision.commit`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any
+
+from hiredis import ReplyError
+
+from app.core.decision.commit import (
+    Committed,
+    Idempotency,
+    Intent,
+    Kept,
+    Late,
+    Moved,
+    Outcome,
+    Reading,
+    Refused,
+    Twin,
+    Unknown,
+    Unreadable,
+)
+from app.core.identity import Alias, fallback_key, identity_hash
+from app.store.fields import FieldRegistry
+from app.store.keys import CustomerKeys, Keys, identity
+from app.store.ledger import LedgerCodec
+from app.store.link import Link
+from app.store.profile import LAST_CONTACT, ProfileDecoder, UnknownField
+from app.store.resp import bulk, command_prefix, pack
+from app.store.scripts import Script
+from app.store.wire import StoreError, StoreTimeout
+from policy.bundle import Bundle, Message, Placement
+from policy.facts import ContactKind, Facts
+
+IDEMPOTENCY_TTL_S = 86_400
+#: How long an outcome may come late and still find its customer.
+DECISION_TTL_S = 35 * 86_400
+BASE_BYTES = 13
+#: What a stream adds to a record: its id, lengths, its share of a node.
+STREAM_ENTRY_BYTES = 40
+#: How long strict mode waits for the disk.
+DURABLE_WITHIN_MS = 500
+BODY_HASH_BYTES = 16
+#: Error replies after which nothing of a script has been applied: the store checks these before it runs one.
+#: https://valkey.io/topics/eval-intro/ (script flags): a `#!lua` script without `allow-oom` is refused up front.
+REFUSALS = frozenset(
+    {"OOM", "READONLY", "MISCONF", "MASTERDOWN", "LOADING", "NOREPLICAS", "BUSY", "CLUSTERDOWN", "MOVED", "ASK"}
+    | {"NOPERM", "NOAUTH"}
+)
+#: Refusals that say the connection leads to the wrong place.
+MISPLACED = frozenset({"READONLY", "MASTERDOWN", "LOADING"})
+
+COMMIT = Script.load("commit.lua")
+RELEASE = Script.load("release.lua")
+
+_TIME = pack("TIME")
+_HGETALL = command_prefix(2, "HGETALL")
+_ZRANGE = command_prefix(5, "ZRANGE")
+_WITH_SCORES = pack("0", "-1", "WITHSCORES").split(b"\r\n", 1)[1]
+_GET = command_prefix(2, "GET")
+
+
+class FactsLost(Exception):
+    """The store lacks something it must have had: the ledger of a customer who was contacted not long ago."""
+
+
+class DecisionStore:
+    """What the decide flow needs of the store, for one bundle."""
+
+    def __init__(
+        self,
+        link: Link,
+        keys: Keys,
+        registry: FieldRegistry,
+        bundle: Bundle,
+        log_bytes_per_shard: int,
+        strict: bool,
+    ) -> None:
+        """`strict`: a commit counts only when it is on disk. `hash_key` is set when the store was reached."""
+        self._link = link
+        self._keys = keys
+        self._registry = registry
+        self._bundle = bundle
+        self._profile = ProfileDecoder(bundle, registry)
+        self.ledger = LedgerCodec(registry)
+        self.hash_key = b""
+        self._log_bytes = log_bytes_per_shard
+        self._record_bytes = 1024.0  # a moving average, with what the stream adds
+        self._strict = strict
+        self.unknown_field_seen = False  # the registry must be refreshed; whoever does it resets this
+
+    def shard_of(self, customer: str) -> int:
+        return self._keys.shard_of(customer)
+
+    def kind_of(self, placement: Placement, message: Message) -> ContactKind:
+        """The kind of contact that a message in a placement makes."""
+        return self.ledger.kind(placement, message)
+
+    async def customer_of(self, alias: Alias, deadline: float) -> str | None:
+        """The customer that an alias is linked to, or the key of an unlinked one; None when the store cannot tell."""
+        name = identity(alias.kind, identity_hash(alias.kind, alias.value, self.hash_key))
+        try:
+            (reply,) = await self._link.call(pack("GET", name), 1, deadline)
+        except StoreError:
+            return None
+        if isinstance(reply, ReplyError):
+            return None
+        return fallback_key(alias.kind, alias.value, self.hash_key) if reply is None else str(reply, "ascii")
+
+    async def read(self, customer: str, idempotency: Idempotency | None, deadline: float) -> Reading | Unreadable:
+        """One round trip. `deadline`: loop time, s.
+
+        The profile is read before the ledger, so that its versions are never newer than the ledger that was seen: a
+        contact that slips in between makes the commit see a version that moved.
+        """
+        keys = self._keys.of(customer)
+        packed = _TIME + _HGETALL + bulk(keys.profile) + _ZRANGE + bulk(keys.ledger) + _WITH_SCORES
+        replies = 3
+        if idempotency is not None:
+            packed += _GET + bulk(keys.idempotency(idempotency.key_hash))
+            replies = 4
+        try:
+            return self._reading(await self._link.call(packed, replies, deadline))
+        except StoreError as error:
+            return Unreadable(type(error).__name__, isinstance(error, StoreTimeout))
+
+    def _reading(self, replies: list[Any]) -> Reading | Unreadable:
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                return Unreadable(self._kind(reply), False)
+        kept = _kept(replies[3]) if len(replies) > 3 and replies[3] is not None else None
+        return self._decode(replies[0], replies[1], replies[2], kept)
+
+    def _decode(
+        self, time: list[bytes], profile: list[bytes], ledger: list[bytes], kept: Kept | None
+    ) -> Reading | Unreadable:
+        """Replies as facts; closed where they cannot be understood or something is missing that must be there."""
+        try:
+            return Reading(self.facts(time, profile, ledger), kept)
+        except UnknownField:
+            self.unknown_field_seen = True
+            return Unreadable("UnknownField", False)
+        except FactsLost:
+            return Unreadable("FactsLost", False)
+        except (ValueError, IndexError, TypeError, UnicodeDecodeError):
+            return Unreadable("Garbled", False)
+
+    def facts(self, time: list[bytes], profile: list[bytes], ledger: list[bytes]) -> Facts:
+        """Raises `UnknownField` and `FactsLost`: in both cases the facts must not be used."""
+        now_ms = milliseconds(time)
+        if not ledger and LAST_CONTACT in profile:
+            last_contact_ms = int(profile[profile.index(LAST_CONTACT) + 1])
+            if now_ms - last_contact_ms < self._bundle.ledger_retention_s * 1000:
+                raise FactsLost
+        return self._profile.decode(profile, now_ms, self.ledger.decode(ledger))
+
+    async def commit(self, intent: Intent, deadline: float) -> Outcome:
+        """One atomic round trip (two when the store has forgotten the script)."""
+        keys = self._keys.of(intent.customer)
+        words = self._script_keys(keys, intent), self._commit_args(intent)
+        try:
+            reply, *synced = await self._commit_call(_packed(COMMIT, *words), deadline)
+            if isinstance(reply, ReplyError) and self._kind(reply) == "NOSCRIPT":
+                reply, *synced = await self._commit_call(_packed(COMMIT, *words, whole=True), deadline)
+        except StoreError as error:
+            kind = type(error).__name__
+            return Unknown(kind, isinstance(error, StoreTimeout)) if error.sent else Refused(kind)
+        return self._outcome(reply, durable=all(_is_on_disk(each) for each in synced))
+
+    def _commit_call(self, packed: bytes, deadline: float) -> asyncio.Future[list[Any]]:
+        """The commit alone; or, in strict mode, with the wait until it is on disk (at once under `appendfsync always`,
+        which readiness asks for: the reply itself comes after the disk)."""
+        if not self._strict:
+            return self._link.call(packed, 1, deadline)
+        return self._link.call(packed + pack("WAITAOF", 1, 0, DURABLE_WITHIN_MS), 2, deadline)
+
+    async def release(self, intent: Intent, deadline: float) -> bytes | int:
+        """Take back a commit of unknown fate: `b"released"`, `b"absent"`, or how many ms it is too early.
+        Raises StoreError and ReplyError."""
+        words = self._script_keys(self._keys.of(intent.customer), intent), self._release_args(intent)
+        (reply,) = await self._link.call(_packed(RELEASE, *words, whole=True), 1, deadline)
+        if isinstance(reply, ReplyError):
+            raise reply
+        return int(reply[1]) if reply[0] == b"wait" else bytes(reply[0])
+
+    def _script_keys(self, keys: CustomerKeys, intent: Intent) -> list[bytes]:
+        names = [keys.profile, keys.ledger, keys.decisions]
+        if intent.idempotency is not None:
+            names.append(keys.idempotency(intent.idempotency.key_hash))
+        names.extend(keys.decision(new.decision_id.encode()) for new in intent.contacts)
+        return names
+
+    def _commit_args(self, intent: Intent) -> list[bytes]:
+        idempotency = intent.idempotency
+        args = [
+            b"*" if intent.general_version is None else b"%d" % intent.general_version,
+            b"-" if intent.ledger_version is None else b"%d" % intent.ledger_version,
+            b"%d" % intent.commit_by_ms,
+            intent.record,
+            b"%d" % self._log_entries_max(len(intent.record)),
+            b"" if idempotency is None else bytes.fromhex(intent.base) + idempotency.body_hash + intent.answer,
+            b"0" if idempotency is None else b"%d" % IDEMPOTENCY_TTL_S,
+            b"%d" % self._bundle.ledger_retention_s,
+            b"" if intent.forget_before_ms is None else b"%d" % intent.forget_before_ms,
+            b"%d" % DECISION_TTL_S,
+            intent.customer.encode(),
+            b"%d" % self._bundle.profile_retention_s,
+        ]
+        for new in intent.contacts:
+            args.append(b"%d" % new.contact.not_before_ms)
+            args.append(self.ledger.encode(new.contact))
+        return args
+
+    def _log_entries_max(self, record_bytes: int) -> int:
+        """How many records of the usual size fit the shard's share of the log."""
+        self._record_bytes += 0.001 * (record_bytes + STREAM_ENTRY_BYTES - self._record_bytes)
+        return max(1, int(self._log_bytes / self._record_bytes))
+
+    def _release_args(self, intent: Intent) -> list[bytes]:
+        return [
+            b"%d" % intent.commit_by_ms,
+            bytes.fromhex(intent.base),
+            b"0" if intent.idempotency is None else b"1",
+            *(self.ledger.encode(new.contact) for new in intent.contacts),
+        ]
+
+    def _outcome(self, reply: Any, durable: bool) -> Outcome:
+        if isinstance(reply, ReplyError):
+            kind = self._kind(reply)
+            return Refused(kind) if kind in REFUSALS else Unknown(kind, False)
+        match reply[0]:
+            case b"ok":
+                return Committed(durable)
+            case b"moved":
+                return Moved(self._decode(reply[1], reply[2], reply[3], None))
+            case b"twin":
+                return Twin(_kept(reply[1]))
+            case b"late":
+                return Late()
+        return Unknown("Garbled", False)
+
+    def _kind(self, error: ReplyError) -> str:
+        """The error's first word; the rest may quote what was sent."""
+        kind = str(error).split(" ", 1)[0]
+        if kind in MISPLACED:
+            self._link.drop(f"the store answered {kind}")
+        return kind
+
+
+def _packed(script: Script, keys: Sequence[bytes], args: Sequence[bytes], whole: bool = False) -> bytes:
+    """A script's call for the link; `whole` sends the source (EVAL), which also teaches it to the store again."""
+    head = (b"EVAL", script.source) if whole else (b"EVALSHA", script.sha)
+    return pack(*head, len(keys), *keys, *args)
+
+
+def _kept(value: bytes) -> Kept:
+    """An idempotency record: base id (13 bytes), hash of the request (16), the answer."""
+    return Kept(value[BASE_BYTES : BASE_BYTES + BODY_HASH_BYTES], value[BASE_BYTES + BODY_HASH_BYTES :])
+
+
+def _is_on_disk(reply: Any) -> bool:
+    """WAITAOF's answer: how many local and how many replica append-only files hold the write."""
+    return not isinstance(reply, ReplyError) and int(reply[0]) >= 1
+
+
+def milliseconds(time: Sequence[bytes]) -> int:
+    """The store's TIME reply as Unix ms."""
+    return int(time[0]) * 1000 + int(time[1]) // 1000
+
+
+def idempotency_of(key: str, body: bytes) -> Idempotency:
+    """A caller's idempotency key, hashed, since callers put anything into it; and the request that it stands for."""
+    return Idempotency(
+        blake2b(key.encode(), digest_size=16).hexdigest().encode(), blake2b(body, digest_size=BODY_HASH_BYTES).digest()
+    )

@@ -1,0 +1,101 @@
+"""Every key name of the store, and which shard a customer lives in. No other file spells a key.
+
+A customer belongs to one of `shards` by a stable hash of the customer key. All keys of a customer, and the streams of
+its shard, carry the same hash tag, so that a decision's read and its commit each touch one cluster slot:
+
+    {s017}:p:<customer>        hash    profile: consent, suppressions, preferences, attributes, versions
+    {s017}:f:<customer>        hash    features folded from events
+    {s017}:l:<customer>        zset    ledger of contacts
+    {s017}:i:<customer>:<key>  string  idempotency record
+    {s017}:a:<customer>        set     identity keys that point to the customer
+    {s017}:d:<decision>        string  decision id → customer, for outcomes that come late
+    {s017}:decisions           stream  decision log
+    id:<kind>:<keyed hash>     string  identity: alias → customer
+    ctl:…                              small control facts; their own slots
+
+The number of shards is fixed for the life of a deployment (`app.store.deployment.claim_shards` holds it to that).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from zlib import crc32
+
+CTL_FIELDS = b"ctl:fields"
+CTL_HASH_KEY = b"ctl:hash_key"
+CTL_SHARDS = b"ctl:shards"
+
+
+class CustomerKeys(NamedTuple):
+    """The keys of one customer; all hash to one slot."""
+
+    shard: int
+    profile: bytes
+    features: bytes
+    ledger: bytes
+    decisions: bytes  # the shard's decision log
+    idempotency_prefix: bytes
+    decision_prefix: bytes
+
+    def idempotency(self, key_hash: bytes) -> bytes:
+        return self.idempotency_prefix + key_hash
+
+    def decision(self, decision_id: bytes) -> bytes:
+        return self.decision_prefix + decision_id
+
+
+class Keys:
+    """Key names of a deployment with `shards` shards (≥ 1)."""
+
+    __slots__ = ("_prefixes", "shards")
+
+    def __init__(self, shards: int) -> None:
+        if shards < 1:
+            raise ValueError("a deployment has at least one shard")
+        self.shards = shards
+        # The tag of a shard is hashed and joined once, here: `of` is called for every decision.
+        self._prefixes = tuple(_prefixes(shard) for shard in range(shards))
+
+    def shard_of(self, customer: str) -> int:
+        """CRC-32 (stable across processes, machines and versions, unlike `hash`) of the key, modulo the shards."""
+        return crc32(customer.encode()) % self.shards
+
+    def of(self, customer: str) -> CustomerKeys:
+        """All keys of a customer."""
+        name = customer.encode()
+        shard = crc32(name) % self.shards
+        profile, features, ledger, decisions, idempotency, decision, _ = self._prefixes[shard]
+        return CustomerKeys(
+            shard, profile + name, features + name, ledger + name, decisions, idempotency + name + b":", decision
+        )
+
+    def profile(self, customer: str) -> bytes:
+        name = customer.encode()
+        return self._prefixes[crc32(name) % self.shards][0] + name
+
+    def aliases(self, customer: str) -> bytes:
+        name = customer.encode()
+        return self._prefixes[crc32(name) % self.shards][6] + name
+
+    def decisions(self, shard: int) -> bytes:
+        """The decision log of a shard."""
+        return self._prefixes[shard][3]
+
+    def decision(self, shard: int, decision_id: bytes) -> bytes:
+        """Where a decision that was sent keeps its customer; the id itself carries the shard."""
+        return self._prefixes[shard][5] + decision_id
+
+
+def identity(kind: str, keyed_hash: str) -> bytes:
+    """An alias of a customer; the hash is `app.core.identity.identity_hash`, never the alias in clear."""
+    return f"id:{kind}:{keyed_hash}".encode()
+
+
+def bundle(digest: str) -> bytes:
+    """A bundle's canonical form, kept so that old records stay readable."""
+    return b"ctl:bundle:" + digest.encode()
+
+
+def _prefixes(shard: int) -> tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes]:
+    tag = b"{s%03d}" % shard
+    return tag + b":p:", tag + b":f:", tag + b":l:", tag + b":decisions", tag + b":i:", tag + b":d:", tag + b":a:"

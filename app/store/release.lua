@@ -1,0 +1,36 @@
+#!lua
+-- Takes back a commit whose fate is unknown to the node that made it and whose answer was `suppress`: all or nothing.
+-- To be run when commit_by has passed, since from then on the commit can no longer be applied.
+--
+-- KEYS  1 profile (hash)  2 ledger (zset)  3 decision log (stream)
+--       then the idempotency record, when the caller sent a key (ARGV 3 is "1")
+--       then one `decision id → customer` key for every contact, at least one
+-- ARGV  1 commit_by: the store's clock, ms
+--       2 base id of the request's decisions (13 bytes), with which the idempotency value begins
+--       3 "1" when there is an idempotency key, else "0"
+--       4… member of every contact
+--
+-- Returns {"wait", ms}: too early; {"absent"}: the commit was never applied; {"released"}, also when it was already.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local commit_by = tonumber(ARGV[1])
+if now <= commit_by then return {'wait', commit_by - now + 1} end
+
+local idempotency = ARGV[3] == '1' and KEYS[4]
+local first = idempotency and 5 or 4
+local customer = redis.call('GET', KEYS[first])
+if not customer then return {'absent'} end
+if customer == 'aborted' then return {'released'} end
+
+redis.call('ZREM', KEYS[2], unpack(ARGV, 4))
+redis.call('HINCRBY', KEYS[1], '!l', 1)
+-- The last contact is now an earlier one, or none: a ledger that is rightly empty must not look lost.
+local last = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')
+if last[2] then redis.call('HSET', KEYS[1], '!t', string.format('%d', last[2])) else redis.call('HDEL', KEYS[1], '!t') end
+if idempotency then
+  local kept = redis.call('GETRANGE', idempotency, 0, #ARGV[2] - 1)
+  if kept == ARGV[2] then redis.call('DEL', idempotency) end
+end
+redis.call('XADD', KEYS[3], '*', 'aborted', ARGV[2])
+for i = first, #KEYS do redis.call('SET', KEYS[i], 'aborted', 'KEEPTTL') end
+return {'released'}

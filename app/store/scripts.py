@@ -1,0 +1,72 @@
+"""Lua scripts beside this file, run by digest and sent again when the store has forgotten them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError, RedisError
+
+
+class Call(NamedTuple):
+    """One run of a script; all its keys lie in one slot."""
+
+    keys: tuple[bytes, ...]
+    args: tuple[bytes, ...]
+
+
+class Ran(NamedTuple):
+    """The replies, in the order of the calls, and whether the store said that all is on its disk."""
+
+    replies: list[Any]
+    on_disk: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script. `sha` is how EVALSHA names it."""
+
+    source: bytes
+    sha: bytes
+
+    @classmethod
+    def load(cls, name: str) -> Script:
+        """Read a script that is shipped beside this file."""
+        source = files("app.store").joinpath(name).read_bytes()
+        return cls(source, sha1(source, usedforsecurity=False).hexdigest().encode())
+
+    async def run(self, client: Redis, calls: Sequence[Call], on_disk_within_ms: int = 0) -> Ran:
+        """Run for each call in turn, in one round trip; raises the first redis error.
+
+        With `on_disk_within_ms` the store is asked, on the same connection, to answer only when its append-only file is
+        synced (WAITAOF, Redis and Valkey ≥ 7.2); a store that cannot do so answers not on disk.
+        """
+        replies = await self._pipelined(client, calls, on_disk_within_ms)
+        unknown = [i for i, reply in enumerate(replies[: len(calls)]) if isinstance(reply, NoScriptError)]
+        if unknown:  # after a restart or a SCRIPT FLUSH: these have not run
+            await client.script_load(self.source)
+            again = await self._pipelined(client, [calls[i] for i in unknown], on_disk_within_ms)
+            for i, reply in zip(unknown, again, strict=False):
+                replies[i] = reply
+            replies[len(calls) :] = again[len(unknown) :]
+        for reply in replies[: len(calls)]:
+            if isinstance(reply, RedisError):
+                raise reply
+        return Ran(replies[: len(calls)], _synced(replies[len(calls) :]))
+
+    async def _pipelined(self, client: Redis, calls: Sequence[Call], on_disk_within_ms: int) -> list[Any]:
+        pipeline = client.pipeline(transaction=False)
+        for keys, args in calls:
+            pipeline.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
+        if on_disk_within_ms:
+            pipeline.execute_command("WAITAOF", 1, 0, on_disk_within_ms)
+        return await pipeline.execute(raise_on_error=False)
+
+
+def _synced(replies: list[Any]) -> bool:
+    """WAITAOF answers how many local append-only files (at most one) and how many replicas' are synced."""
+    return bool(replies) and isinstance(replies[0], list) and replies[0][0] >= 1

@@ -1,0 +1,132 @@
+"""Every metric of the system, declared once. Names and labels are a contract with dashboards: never renamed.
+
+`known` are the label values that are fixed by the code: their series exist, at zero, from the first scrape, so that an
+alert on `rate(…)` sees the first failure. Label values that only a bundle or a running system knows (placements,
+models, kinds of failure) get their series when they first happen, at most `at_most` of them; what comes later is
+counted under `other` in every label, so that no bundle can make a scrape grow without end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from app.errors import PROBLEMS as PROBLEM_CODES
+from policy.codes import Degraded, Step
+
+Labels: TypeAlias = tuple[str, ...]
+Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
+
+PREFIX = "nextbest_"
+#: The label value of everything beyond `at_most`.
+OTHER = "other"
+
+
+@dataclass(
+    frozen=True, slots=True, eq=False
+)  # compared by identity: a family is declared once, and hashed on the hot path
+class Family:
+    """One metric with its labels. `bounds_ns` are a histogram's inclusive upper bounds in nanoseconds, rising;
+    exposed in seconds."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: Labels = ()
+    known: tuple[Labels, ...] = ((),)
+    at_most: int = 0
+    bounds_ns: tuple[int, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """Cells of one series: a count, or a histogram's buckets, the one above all bounds, and the sum."""
+        return len(self.bounds_ns) + 2 if self.bounds_ns else 1
+
+
+def _each(values: tuple[str, ...]) -> tuple[Labels, ...]:
+    return tuple((value,) for value in values)
+
+
+_MS = 1_000_000
+
+#: Pure steps take 2 to 50 µs, round trips 0.1 ms to the whole budget: fine below 0.1 ms, even steps up to a second.
+STEP_BOUNDS_NS = (
+    10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    _MS, 5 * _MS // 2, 5 * _MS, 10 * _MS, 25 * _MS, 50 * _MS, 100 * _MS, 250 * _MS, 500 * _MS, 1_000 * _MS,
+)  # fmt: skip
+
+#: Finer where budgets lie (5 ms to 2 s; 40 ms is usual), so that a p99 read from them is within a fifth.
+DECISION_BOUNDS_NS = (
+    _MS // 4, _MS // 2, _MS, 2 * _MS, 3 * _MS, 4 * _MS, 5 * _MS, 15 * _MS // 2, 10 * _MS, 15 * _MS, 20 * _MS,
+    25 * _MS, 30 * _MS, 40 * _MS, 50 * _MS, 75 * _MS, 100 * _MS, 150 * _MS, 250 * _MS, 500 * _MS,
+    1_000 * _MS, 2_000 * _MS,
+)  # fmt: skip
+
+#: Rows of one model run: upper bound (inclusive) and the label it is counted under.
+SIZES: tuple[tuple[int, str], ...] = ((1, "1"), (5, "2-5"), (20, "6-20"), (50, "21-50"))
+SIZE_ABOVE = "51+"
+
+DECISIONS = Family(
+    "decisions_total", "counter", "Decisions answered.", ("placement", "action", "rung", "reason"), (), at_most=4096
+)
+STEP_SECONDS = Family(
+    "decision_step_seconds", "histogram", "Time of each step of a decision request; skipped steps are not counted.",
+    ("step",), _each(tuple(Step)), bounds_ns=STEP_BOUNDS_NS,
+)  # fmt: skip
+DECISION_SECONDS = Family(
+    "decision_seconds", "histogram", "Time of a whole decision request, from its first byte to its answer.",
+    bounds_ns=DECISION_BOUNDS_NS,
+)  # fmt: skip
+BUDGET_OVERRUNS = Family("budget_overruns_total", "counter", "Answers that came later than their budget.")
+STORE_READ_ERRORS = Family(
+    "store_read_errors_total", "counter", "Reads of facts that failed.", ("kind",),
+    _each(("timeout", "down", "busy", "reply")), at_most=32,
+)  # fmt: skip
+STORE_COMMIT_ERRORS = Family(
+    "store_commit_errors_total", "counter", "Commits that failed.", ("kind",),
+    _each(("timeout", "down", "busy", "reply")), at_most=32,
+)  # fmt: skip
+COMMIT_CONFLICTS = Family("commit_conflicts_total", "counter", "Commits refused because a version had moved.")
+COMMIT_UNKNOWN = Family("commit_unknown_total", "counter", "Commits whose fate is unknown; each queues a release.")
+DEGRADED = Family("degraded_total", "counter", "What was missing from full answers.", ("what",), _each(tuple(Degraded)))
+MODEL_RUNS = Family("model_runs_total", "counter", "Model runs by rows scored.", ("model", "size"), (), at_most=320)
+MODEL_FAILURES = Family(
+    "model_failures_total", "counter", "Model runs that gave no usable score.", ("model", "kind"), (), at_most=320
+)
+PROBLEMS = Family(
+    "problems_total", "counter", "Requests refused, by problem code.", ("code",), _each(tuple(PROBLEM_CODES))
+)
+SHED = Family("shed_total", "counter", "Requests refused before any read, because there were too many.")
+REQUESTS_IN_FLIGHT = Family("requests_in_flight", "gauge", "Requests being answered now, by worker.")
+STORE_CONNECTED = Family("store_connected", "gauge", "1 while a worker's connection to the store is usable, else 0.")
+CUSTOMERS_WRITTEN = Family("customers_written_total", "counter", "Customer documents written.")
+BATCH_LINES = Family(
+    "batch_lines_total", "counter", "Lines of batch requests.", ("result",), _each(("answered", "problem"))
+)
+IDEMPOTENT_REPLAYS = Family(
+    "idempotent_replays_total", "counter", "Answers given again because their idempotency key was known."
+)
+RELEASES = Family(
+    "releases_total", "counter", "Releases of reservations whose commit had an unknown fate.", ("result",),
+    _each(("released", "nothing_reserved", "failed")),
+)  # fmt: skip
+SPANS_DROPPED = Family(
+    "spans_dropped_total", "counter", "Spans lost: the queue was full, or the collector did not take them.",
+    ("reason",), _each(("queue_full", "export_failed")),
+)  # fmt: skip
+
+#: The order is the layout of a worker's file: a change makes older files unreadable, which restarts the counters.
+FAMILIES: tuple[Family, ...] = (
+    DECISIONS, STEP_SECONDS, DECISION_SECONDS, BUDGET_OVERRUNS, STORE_READ_ERRORS, STORE_COMMIT_ERRORS,
+    COMMIT_CONFLICTS, COMMIT_UNKNOWN, DEGRADED, MODEL_RUNS, MODEL_FAILURES, PROBLEMS, SHED, REQUESTS_IN_FLIGHT,
+    STORE_CONNECTED, CUSTOMERS_WRITTEN, BATCH_LINES, IDEMPOTENT_REPLAYS, RELEASES, SPANS_DROPPED,
+)  # fmt: skip
+BY_NAME = {family.name: family for family in FAMILIES}
+
+
+def size_label(rows: int) -> str:
+    """The label under which a model run of this many rows is counted."""
+    for at_most, label in SIZES:
+        if rows <= at_most:
+            return label
+    return SIZE_ABOVE

@@ -1,0 +1,1 @@
+"""Models: the input contract, the ONNX scorer, the registry, training and evaluation."""

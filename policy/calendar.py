@@ -1,0 +1,63 @@
+"""Days, weeks and months in a zone, as instants. Times are Unix milliseconds."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from functools import cache, lru_cache
+from importlib.resources import files
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+Unit = Literal["day", "week", "month"]
+#: An IANA name, or minutes east of UTC where not even the region is known.
+Zone = str | int
+
+QUARTER_MS = 900_000  # every offset in the zone database since 1972 is a multiple of 15 minutes
+#: Everywhere that a person may be: UTC−12 to UTC+14.
+ANYWHERE: tuple[Zone, ...] = tuple(range(-12 * 60, 14 * 60 + 1, 60))
+
+
+@cache
+def _tzinfo(zone: Zone) -> tzinfo:
+    return ZoneInfo(zone) if isinstance(zone, str) else timezone(timedelta(minutes=zone))
+
+
+def _start_ms(day: date, zone: Zone) -> int:
+    """The first instant of a local day. Where midnight falls into a gap, `fold=0` gives the instant of the gap."""
+    return int(datetime.combine(day, time(), _tzinfo(zone)).timestamp() * 1000)
+
+
+@lru_cache(maxsize=4096)
+def _period(unit: Unit, zone: Zone, quarter: int) -> tuple[int, int]:
+    day = datetime.fromtimestamp(quarter * QUARTER_MS / 1000, UTC).astimezone(_tzinfo(zone)).date()
+    if unit == "day":
+        first, after = day, day + timedelta(days=1)
+    elif unit == "week":
+        first = day - timedelta(days=day.weekday())
+        after = first + timedelta(days=7)
+    else:
+        first = day.replace(day=1)
+        after = (first + timedelta(days=32)).replace(day=1)
+    return _start_ms(first, zone), _start_ms(after, zone)
+
+
+def period(unit: Unit, zone: Zone, at_ms: int) -> tuple[int, int]:
+    """The day, week (from Monday) or month in `zone` that holds `at_ms`: its first instant, and the next one's."""
+    return _period(unit, zone, at_ms // QUARTER_MS)
+
+
+@cache
+def _zones_by_country() -> dict[str, tuple[str, ...]]:
+    """From the zone database's own table `zone1970.tab` (country codes, coordinates, zone)."""
+    table: dict[str, list[str]] = {}
+    for line in files("tzdata").joinpath("zoneinfo/zone1970.tab").read_text("utf-8").splitlines():
+        if line and not line.startswith("#"):
+            countries, _, zone = line.split("\t")[:3]
+            for country in countries.split(","):
+                table.setdefault(country, []).append(zone)
+    return {country: tuple(zones) for country, zones in table.items()}
+
+
+def zones_of_country(region: str) -> tuple[str, ...]:
+    """Every zone of an ISO 3166 country (of `US` for `US-CA`); empty for a country the zone database does not know."""
+    return _zones_by_country().get(region[:2], ())

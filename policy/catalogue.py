@@ -1,0 +1,98 @@
+"""What a bundle knows of customers, requests and regions: the facts, context fields, purposes and consent rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+from policy.bundle import ContextField, Fact, FactType, Region
+from policy.durations import seconds
+from policy.schema import Documents
+from policy.schema.facts import STRING_BYTES_MAX, Attribute, ContextAttribute, Feature
+from policy.schema.rules import Region as AuthoredRegion
+
+#: What a fold gives: a count of events, a sum, the favourite key, a number of days, or whether a funnel is open.
+FOLD_TYPES: Mapping[str, FactType] = MappingProxyType(
+    {"count": "int", "sum": "float", "affinity": "string", "recency": "int", "funnel": "bool"}
+)
+PERSONALISATION = "personalisation"  # the gate asks for it by this name, so that every bundle has it
+
+
+def facts(documents: Documents) -> tuple[Fact, ...]:
+    """Attributes, then features, each in the authored order."""
+    owner = documents.bundle.owner
+    attributes = documents.attributes.attributes
+    features = documents.features.features
+    return (
+        *(_attribute(index, each, owner) for index, each in enumerate(attributes)),
+        *(_feature(index, each, owner) for index, each in enumerate(features, len(attributes))),
+    )
+
+
+def _attribute(index: int, authored: Attribute, owner: str) -> Fact:
+    low, high = authored.range or (None, None)
+    return Fact(
+        index=index,
+        name=authored.id,
+        type=authored.type,
+        kind="attribute",
+        owner=authored.owner or owner,
+        version=authored.version,
+        sensitivity=authored.sensitivity,
+        purposes=frozenset(authored.purposes),
+        minimum=low,
+        maximum=high,
+        values=tuple(authored.values or ()),
+        max_length=(authored.max_length or STRING_BYTES_MAX) if authored.type == "string" else None,
+        max_age_s=seconds(authored.max_age) if authored.max_age else None,
+        default=authored.default,
+        doc=authored.doc,
+    )
+
+
+def _feature(index: int, authored: Feature, owner: str) -> Fact:
+    kind = FOLD_TYPES[authored.fold]
+    return Fact(
+        index=index,
+        name=authored.id,
+        type=kind,
+        kind="feature",
+        owner=authored.owner or owner,
+        version=authored.version,
+        sensitivity=authored.class_of_sensitivity,
+        purposes=frozenset(authored.purposes),
+        max_length=STRING_BYTES_MAX if kind == "string" else None,
+        max_age_s=seconds(authored.max_lag) if authored.max_lag else None,
+        on_stale=authored.on_stale,
+        default=authored.default,
+        doc=authored.doc,
+    )
+
+
+def context(documents: Documents) -> Mapping[str, ContextField]:
+    """Region, timezone and language, which are always there, and what the bundle declares."""
+    always = {name: ContextField(name, name) for name in ("region", "timezone", "language")}
+    return MappingProxyType({**always, **{each.id: _context_field(each) for each in documents.context.context}})
+
+
+def _context_field(authored: ContextAttribute) -> ContextField:
+    low, high = authored.range or (None, None)
+    longest = (authored.max_length or STRING_BYTES_MAX) if authored.type == "string" else None
+    return ContextField(authored.id, authored.type, tuple(authored.values or ()), low, high, longest)
+
+
+def purposes(documents: Documents) -> tuple[str, ...]:
+    """What customers may consent to: as authored, and personalisation."""
+    return tuple(dict.fromkeys((*documents.consent.purposes, PERSONALISATION)))
+
+
+def regions(documents: Documents) -> Mapping[str, Region]:
+    """The consent rows; where no `default` was written, opt-in holds, which is the strictest."""
+    rows = {"default": AuthoredRegion(), **documents.consent.regions}
+    return MappingProxyType(dict(_rows(rows)))
+
+
+def _rows(rows: Mapping[str, AuthoredRegion]) -> Iterator[tuple[str, Region]]:
+    for code, row in rows.items():
+        restricted, zones = frozenset(row.restricted), tuple(row.timezones)
+        yield code, Region(code, row.contact, row.personalisation, restricted, zones)

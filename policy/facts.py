@@ -1,0 +1,74 @@
+"""What is known when a decision is made: read once, decoded once, passed to every step, never changed.
+
+Times are Unix milliseconds on the store's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from policy.codes import SuppressionReason
+
+
+class ConsentEntry(NamedTuple):
+    """What a customer said about one purpose on one channel (`*`: every channel). Nothing said: no entry."""
+
+    purpose: str
+    channel: str
+    state: Literal["granted", "denied"]
+    basis: str
+    source: str
+    at_ms: int
+
+
+class Suppression(NamedTuple):
+    """A stop that no consent lifts. `scope` is a channel or `*`."""
+
+    scope: str
+    reason: SuppressionReason
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ContactKind:
+    """What a contact was, as limits see it. Compared by identity: the store hands out one object a kind, so that
+    which limits count it is looked up, not computed."""
+
+    placement: str
+    channel: str
+    klass: str
+    message: str
+    category: str
+    campaign: str
+
+
+class Contact(NamedTuple):
+    """One entry of the ledger: a message that will be, or was, sent at some time in [`not_before_ms`, `not_after_ms`].
+
+    Both are equal once the time of sending is known.
+    """
+
+    decision: bytes  # the decision id, packed to 14 bytes
+    kind: ContactKind
+    not_before_ms: int
+    not_after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything a decision may look at, of one customer at one instant."""
+
+    now_ms: int
+    exists: bool  # whether the store knows the customer at all
+    region: str | None  # ISO 3166-1 alpha-2, or with subdivision
+    timezone: str | None  # IANA
+    language: str | None  # BCP 47
+    consent: tuple[ConsentEntry, ...] = ()
+    suppressions: tuple[Suppression, ...] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)  # fact name → value; a missing fact has no entry
+    as_of_ms: Mapping[str, int] = field(default_factory=dict)  # source (a fact's owner) → when it last wrote
+    contacts: tuple[Contact, ...] = ()  # in order of not_before_ms
+    general_version: int = 0  # moves on consent, suppression, preferences, region, zone
+    ledger_version: int = 0  # moves on ledger appends

@@ -1,0 +1,36 @@
+"""Lint: every mistake of a bundle at once, each with its file, its line, and what to write instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from policy.checks import check
+from policy.not_in_force import not_in_force
+from policy.reading import Reading, read_folder
+from policy.reports import BundleError, Mistake, Note, Report
+from policy.schema import Documents
+
+__all__ = ["BundleError", "Mistake", "Note", "Report", "examine", "lint"]
+
+
+def lint(path: Path) -> Report:
+    """Everything that is wrong with the bundle in a folder, and everything worth knowing."""
+    report, _ = examine(path)
+    return report
+
+
+def examine(path: Path) -> tuple[Report, Documents | None]:
+    """The report, and the validated files where there is no mistake."""
+    reading = read_folder(path)
+    found = check(reading)
+    mistakes = tuple(sorted({*reading.mistakes, *found.mistakes}))
+    notes = tuple(sorted({*found.notes, *_unused(reading)}))
+    return Report(mistakes, notes), None if mistakes else reading.documents
+
+
+def _unused(reading: Reading) -> list[Note]:
+    notes = []
+    for part in not_in_force(reading.documents):
+        line, column = reading.trees[part.file].place(part.path) if part.file in reading.trees else (1, 1)
+        notes.append(Note(part.file, line, "not_in_force", f"{part.what} is accepted, not in force yet", column))
+    return notes

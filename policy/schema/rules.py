@@ -1,0 +1,241 @@
+"""What is permitted: limits, consent, experiments, the glossary, and how long data is kept."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from policy.schema.types import (
+    Authored,
+    ById,
+    Condition,
+    Duration,
+    Id,
+    Purpose,
+    SensitiveKind,
+    TimeOfDay,
+    WindowZone,
+    Zone,
+    refuse,
+)
+
+ContactMode = Literal["opt_in", "soft_opt_in", "opt_out"]
+Class = Literal["marketing", "transactional"]
+
+
+class Window(Authored):
+    """The time over which contacts are counted: rolling, or a calendar day, week (from Monday) or month."""
+
+    rolling: Duration | None = Field(None, description="the time before each instant, such as `7d`")
+    calendar: Literal["day", "week", "month"] | None = Field(None, description="the day, week or month of an instant")
+    zone: WindowZone | None = Field(
+        None, alias="in", description="of a calendar window: `customer` (default: their own zone) or an IANA zone"
+    )
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Window:
+        if (self.rolling is None) == (self.calendar is None):
+            remedy = "write `{rolling: 7d}` or `{calendar: day, in: customer}`"
+            raise refuse("bad_window", "a window is either rolling or calendar", remedy)
+        if self.rolling and self.zone:
+            raise refuse("bad_window", "a rolling window has no zone", "remove `in`, or write `calendar: day`")
+        return self
+
+
+class Match(Authored):
+    """Which contacts count: those that fit every entry."""
+
+    channel: Id | None = Field(None, description="channel of the placement")
+    category: Id | None = Field(None, description="category of the message")
+    message: Id | None = Field(None, description="the message itself")
+    campaign: Id | None = Field(None, description="campaign of the message")
+    placement: Id | None = Field(None, description="the placement itself")
+
+
+class Budget(Authored):
+    """At most so many sends of a message to all customers together."""
+
+    message: Id = Field(description="message whose sends are counted")
+    at_most: int = Field(ge=0, description="sends in one window")
+    window: Window = Field(description="when the count starts again")
+
+
+class Limit(Authored):
+    """At most so many contacts of one customer in a window; or, with `budget`, of all customers together."""
+
+    id: Id = Field(description="its name, shown in explanations")
+    classes: list[Class] = Field(["marketing"], min_length=1, description="classes that count and are limited")
+    match: Match = Field(Match(), description="which contacts count and are limited; `{}`: all")
+    at_most: int | None = Field(None, ge=0, description="contacts in one window")
+    window: Window | None = Field(None, description="time over which contacts are counted")
+    budget: Budget | None = Field(None, description="limit over all customers instead of one")
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Limit:
+        per_customer = [self.at_most is not None, self.window is not None]
+        if self.budget is None and not all(per_customer):
+            raise refuse(
+                "missing_field", "a limit needs `at_most` and `window`", "add `at_most: 3, window: {rolling: 7d}`"
+            )
+        if self.budget is not None and any(per_customer):
+            raise refuse("misplaced_field", "a budget has its own `at_most` and `window`", "move them into `budget`")
+        return self
+
+
+class Cooldown(Authored):
+    """A pause after an outcome."""
+
+    id: Id = Field(description="its name, shown in explanations")
+    after: Id = Field(description="outcome that starts the pause, such as `converted`")
+    match: Match = Field(Match(), description="which messages pause; `{}`: all")
+    duration: Duration = Field(alias="for", description="length of the pause")
+
+
+class MutualExclusion(Authored):
+    """Messages that exclude each other for a while."""
+
+    id: Id = Field(description="its name, shown in explanations")
+    messages: list[Id] = Field(min_length=2, description="at most one of these")
+    within: Duration = Field(description="for this long")
+
+
+class Fatigue(Authored):
+    """A score that contacts raise and engagement lowers."""
+
+    half_life: Duration = Field(description="after this long a contact counts half")
+    contact: float = Field(1.0, description="added by each contact")
+    engagement: float = Field(-1.0, description="added by each open or click")
+    limit: float = Field(gt=0, description="no marketing at or above this score")
+
+
+class LimitsFile(Authored):
+    """limits.yaml: how often customers may be contacted."""
+
+    limits: list[Limit] = Field([], description="limits")
+    cooldowns: list[Cooldown] = Field([], description="pauses after an outcome")
+    exclusions: list[MutualExclusion] = Field([], description="messages that exclude each other")
+    fatigue: Fatigue | None = Field(None, description="a score that contacts raise and engagement lowers")
+
+
+class Quiet(Authored):
+    """Hours of the customer's day in which nothing is sent."""
+
+    from_: TimeOfDay = Field(alias="from", description="first quiet minute, such as `21:00`")
+    until: TimeOfDay = Field(description="end, not included, such as `08:00`")
+
+
+class Region(Authored):
+    """What suffices to contact and to personalise in a region where a customer said nothing."""
+
+    contact: ContactMode = Field("opt_in", description="opt_in, soft_opt_in or opt_out")
+    personalisation: ContactMode = Field("opt_in", description="opt_in, soft_opt_in or opt_out")
+    quiet: Quiet | None = Field(None, description="hours in which nothing is sent")
+    gpc_denies: list[Purpose] = Field([], description="purposes that a browser's Global Privacy Control denies")
+    restricted: list[SensitiveKind] = Field([], description="sensitive facts that may not be used here")
+    timezones: list[Zone] = Field([], description="the region's zones, for customers whose zone is unknown")
+
+
+class ConsentFile(Authored):
+    """consent.yaml: what customers can consent to, and what holds in each region where they said nothing."""
+
+    purposes: list[Purpose] = Field(["marketing", "personalisation"], min_length=1, description="purposes of consent")
+    regions: dict[Annotated[str, Field(pattern=r"^(default|[A-Z]{2}(-[A-Z0-9]{1,3})?)$")], Region] = Field(
+        {"default": Region()}, description="rows by ISO 3166-1 code (`US`, `US-CA`); `default` holds everywhere else"
+    )
+
+
+class Arms(Authored):
+    """A share of customers held out of placements."""
+
+    id: Id = Field(description="its name")
+    placements: list[Annotated[str, Field(pattern=r"^(\*|[a-z0-9_]{1,48})$")]] = Field(
+        min_length=1, description="placements, or `*` for all"
+    )
+    salt: str = Field(min_length=1, description="changes who falls into which arm")
+    arms: dict[Id, Annotated[float, Field(ge=0, le=1)]] = Field(description="arm → share; shares add up to 1")
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Arms:
+        check_shares(self.arms)
+        return self
+
+
+class Choice(Authored):
+    """What an arm changes."""
+
+    variant: Id = Field(description="variant that is sent")
+
+
+class Experiment(Authored):
+    """A comparison inside one placement."""
+
+    id: Id = Field(description="its name")
+    placement: Id = Field(description="placement that it runs in")
+    salt: str = Field(min_length=1, description="changes who falls into which arm")
+    by: Literal["customer", "decision"] = Field("customer", description="what is assigned to an arm")
+    arms: dict[Id, Annotated[float, Field(ge=0, le=1)]] = Field(description="arm → share; shares add up to 1")
+    choices: dict[Id, Choice] = Field({}, alias="set", description="what each arm changes")
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Experiment:
+        check_shares(self.arms)
+        return self
+
+
+def check_shares(arms: dict[str, float]) -> None:
+    total = math.fsum(arms.values())
+    if abs(total - 1.0) > 1e-9:
+        raise refuse("bad_shares", f"the arms' shares add up to {total:g}", "write shares that add up to 1")
+
+
+class ExperimentsFile(Authored):
+    """experiments.yaml: holdouts and experiments."""
+
+    arms: list[Arms] = Field([], description="holdouts")
+    experiments: list[Experiment] = Field([], description="experiments")
+
+
+class Segment(Authored):
+    """A group of customers, defined once and used in rules as `segment.<name>`."""
+
+    id: Id = Field(description="how rules name it, after `segment.`")
+    owner: str | None = Field(None, description="team that answers for it; default: the bundle's owner")
+    rule: Condition = Field(description="CEL rule of who belongs to it")
+    doc: str = Field("", description="what it means, for readers")
+
+
+class GlossaryFile(Authored):
+    """glossary.yaml: segments, defined once."""
+
+    segments: Annotated[list[Segment], ById()] = Field([], description="segments by name")
+
+
+class Retention(Authored):
+    """How long data is kept."""
+
+    profile: Duration = Field("400d", description="a customer's profile after the last write")
+    features: Duration | None = Field(None, description="facts folded from events")
+    ledger: Duration = Field("90d", description="contacts; at least as long as the longest limit's window")
+    decisions: Duration | None = Field(None, description="decision records")
+    events: Duration | None = Field(None, description="events")
+
+
+class Handling(Authored):
+    """What is done with one personal datum on its way."""
+
+    collect: Literal["keep", "hash", "drop"] | None = Field(None, description="on arrival")
+    store: Literal["keep", "hash", "drop"] | None = Field(None, description="in the store")
+    transform: Literal["none", "hash", "truncate", "generalise"] | None = Field(None, description="before use")
+    activate: Literal["never", "late", "always"] | None = Field(
+        None, description="when it may leave for a sending tool"
+    )
+    delete: Duration | None = Field(None, description="after this long")
+
+
+class DataFile(Authored):
+    """data.yaml: what is done with personal data, and for how long it is kept."""
+
+    retention: Retention = Field(Retention(), description="how long data is kept")
+    data: dict[Id, Handling] = Field({}, description="personal data by name")

@@ -1,0 +1,157 @@
+"""Real stores for tests: one that all tests share, and own ones for tests that kill, freeze or configure theirs.
+
+A conftest imports the fixtures: `from tests.support.valkey import own_store, store_server, store_url  # noqa: F401`.
+`NEXTBEST_TEST_STORE` names another server binary to run everything on, such as `redis-server`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.store.embedded import end_with_us, find_server
+
+StartStore = Callable[..., "Store"]
+
+
+class Store:
+    """A server process on a unix socket in a folder of its own (short, whatever the test's folder is called)."""
+
+    def __init__(self, *settings: str) -> None:
+        """`settings` are the server's own arguments: `Store("--requirepass", "secret")`."""
+        self.folder = Path(tempfile.mkdtemp(prefix="nextbest-test-"))
+        self.socket_path = self.folder / "store.sock"
+        self.url = f"unix://{self.socket_path}"
+        self._settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+        self._watchdog: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "the store does not run"
+        return self._process.pid
+
+    def start(self, *settings: str, wait: bool = True) -> None:
+        """Start, with more settings for this time only. Without `wait` it may still be loading its data."""
+        # Data outlives `kill` and `stop`: a restarted store has what the old one had acknowledged.
+        fixed = ["--port", "0", "--unixsocket", str(self.socket_path), "--dir", str(self.folder), "--save", ""]
+        fixed += ["--appendonly", "yes", "--logfile", str(self.folder / "store.log")]
+        self._process = subprocess.Popen(
+            [server_binary(), *fixed, *self._settings, *settings],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self._watchdog = end_with_us(self._process.pid)
+        if wait:
+            self._wait_until_it_answers()
+
+    def stop(self) -> None:
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """As a crash: no goodbye, nothing flushed."""
+        self._end(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """The process keeps its connections and does nothing, as on a machine that swaps or sleeps."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def command(self, *words: str | bytes | int) -> bytes:
+        """Send one command from outside and return the raw reply, up to 64 KiB: for setting tests up."""
+        return self.commands(words)
+
+    def commands(self, *commands: tuple[str | bytes | int, ...]) -> bytes:
+        """Several commands on one connection; returns when the last reply has begun to arrive."""
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(5)
+            client.connect(str(self.socket_path))
+            reply = b""
+            for words in commands:
+                client.sendall(b" ".join(_quoted(word) for word in words) + b"\r\n")
+                reply = client.recv(65536)
+            return reply
+
+    def remove(self) -> None:
+        if self._process is not None:
+            self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _end(self, by: signal.Signals) -> None:
+        assert self._process is not None, "the store does not run"
+        self._process.send_signal(by)
+        if by is not signal.SIGKILL:
+            self._process.send_signal(signal.SIGCONT)
+        self._process.wait(10)
+        self._process = None
+        if self._watchdog is not None:
+            self._watchdog.kill()
+            self._watchdog.communicate()
+
+    def _wait_until_it_answers(self) -> None:
+        give_up_at = time.monotonic() + 10
+        while True:
+            try:
+                # An answer is enough: a store with a password says NOAUTH.
+                if not self.command("PING").startswith(b"-LOADING"):
+                    return
+            except OSError:
+                assert self._process is not None
+                assert self._process.poll() is None, (self.folder / "store.log").read_text()
+            assert time.monotonic() < give_up_at, "the store did not start"
+            time.sleep(0.005)
+
+
+def server_binary() -> str:
+    named = os.environ.get("NEXTBEST_TEST_STORE")
+    binary = shutil.which(named) if named else find_server()
+    assert binary is not None, "no store server to test on"
+    return str(binary)
+
+
+def _quoted(word: str | bytes | int) -> bytes:
+    text = word if isinstance(word, bytes) else str(word).encode()
+    return b'"' + b"".join(b"\\x%02x" % byte for byte in text) + b'"'
+
+
+@pytest.fixture(scope="session")
+def store_server() -> Iterator[Store]:
+    """The store that all tests share. Tests must leave its settings and its process alone."""
+    store = Store()
+    store.start()
+    yield store
+    store.remove()
+
+
+@pytest.fixture
+def store_url(store_server: Store) -> str:
+    """The shared store's URL; it is empty when the test begins, scripts included."""
+    store_server.commands(("FLUSHALL", "SYNC"), ("SCRIPT", "FLUSH", "SYNC"))
+    return store_server.url
+
+
+@pytest.fixture
+def own_store() -> Iterator[StartStore]:
+    """`own_store("--requirepass", "secret")` starts a store that belongs to this test alone."""
+    stores: list[Store] = []
+
+    def start(*settings: str) -> Store:
+        stores.append(Store(*settings))
+        stores[-1].start()
+        return stores[-1]
+
+    yield start
+    for store in stores:
+        store.remove()

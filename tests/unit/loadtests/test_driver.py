@@ -1,0 +1,126 @@
+"""The load generator counts what callers would meet, and believes no server that fails, lies or stalls."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from loadtests.driver import Target, closed_loop, content_length, http_request, open_loop
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 13\r\n\r\n" + b'{"fine": true}'[:13]
+REFUSED = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\n{}"
+
+Answer = Callable[[int, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def server(answer: Answer) -> AsyncIterator[Target]:
+    """A small real server; `answer` gets the number of the request, counted over all connections."""
+    numbers = itertools.count()
+    serving: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.current_task())  # type: ignore[arg-type]  # there is one
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while not writer.is_closing():
+                await reader.readuntil(b"\r\n\r\n{}")
+                await answer(next(numbers), writer)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with listening:
+        port = listening.sockets[0].getsockname()[1]
+        yield Target("127.0.0.1", port, itertools.repeat(http_request("/", b"{}")))
+        await asyncio.wait(serving, timeout=5)
+
+
+async def fine(_: int, writer: asyncio.StreamWriter) -> None:
+    writer.write(OK)
+
+
+async def test_a_closed_loop_reports_the_rate_of_good_answers_only() -> None:
+    async def every_second_refused(number: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(REFUSED if number % 2 else OK)
+
+    async with server(every_second_refused) as target:
+        tally = await closed_loop(target, 4, warm_up_s=0.0, seconds=0.2)
+    good = len(tally.latencies_ns) - tally.failures["503"]
+    assert tally.failures["503"] == pytest.approx(good, abs=4)
+    assert tally.rate == pytest.approx(good / tally.seconds)
+
+
+async def test_an_answer_in_pieces_is_one_answer() -> None:
+    async def in_pieces(_: int, writer: asyncio.StreamWriter) -> None:
+        for piece in (OK[:20], OK[20:-5], OK[-5:]):
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0)
+
+    async with server(in_pieces) as target:
+        tally = await closed_loop(target, 1, warm_up_s=0.0, seconds=0.1)
+    assert not tally.failures
+    assert set(tally.samples) == {b'{"fine": true'}
+
+
+async def test_a_dropped_connection_is_a_failure_and_not_silence() -> None:
+    async def dropped(_: int, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with server(dropped) as target:
+        tally = await closed_loop(target, 3, warm_up_s=0.0, seconds=0.1)
+    assert tally.failures == {"lost": 3}
+    assert tally.rate == 0
+
+
+async def test_the_processor_clocks_are_read_at_both_ends_of_the_measured_time() -> None:
+    edges: list[float] = []
+    async with server(fine) as target:
+        await closed_loop(target, 1, warm_up_s=0.05, seconds=0.1, edge=lambda: edges.append(time.monotonic()))
+        await open_loop(target, 200, warm_up_s=0.05, seconds=0.1, edge=lambda: edges.append(time.monotonic()))
+    assert edges[1] - edges[0] == pytest.approx(0.1, abs=0.05)
+    assert edges[3] - edges[2] == pytest.approx(0.1, abs=0.05)
+
+
+async def test_an_open_loop_sends_at_the_rate_it_was_given() -> None:
+    async with server(fine) as target:
+        tally = await open_loop(target, 1_000, warm_up_s=0.02, seconds=0.2)
+    assert len(tally.latencies_ns) == pytest.approx(200, abs=1)
+    assert not tally.failures
+
+
+async def test_one_stall_is_charged_to_every_request_that_was_due_meanwhile() -> None:
+    """A server that sleeps for 150 ms once delays all that fell due in it: coordinated omission would see one."""
+
+    async def stalls_once(number: int, writer: asyncio.StreamWriter) -> None:
+        if number == 60:
+            time.sleep(0.15)  # noqa: ASYNC251  # a server whose loop is blocked is what is meant
+        writer.write(OK)
+
+    async with server(stalls_once) as target:
+        tally = await open_loop(target, 500, warm_up_s=0.0, seconds=0.4)
+    slow = sum(latency > 40_000_000 for latency in tally.latencies_ns)
+    assert slow >= 0.1 * 500 * 0.8
+
+
+async def test_what_is_never_answered_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loadtests.driver.DRAIN_S", 0.05)
+
+    async def falls_silent(number: int, writer: asyncio.StreamWriter) -> None:
+        if number < 10:
+            writer.write(OK)
+
+    async with server(falls_silent) as target:
+        tally = await open_loop(target, 200, warm_up_s=0.0, seconds=0.2)
+    assert len(tally.latencies_ns) == pytest.approx(40, abs=1)
+    assert tally.failures["unanswered"] == len(tally.latencies_ns) - 10
+
+
+def test_an_answer_without_a_length_is_not_guessed_at() -> None:
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    with pytest.raises(ValueError, match="without content-length"):
+        content_length(head, head.find(b"\r\n\r\n"))
