@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,10 +31,15 @@ class CannotServe(Exception):
 def serve(settings: Settings, demo: bool = False) -> None:
     """Runs until SIGINT or SIGTERM. Raises `CannotServe` before anything was started."""
     _refuse_to_be_open(settings)
-    with _listening(settings) as (listener, url), _store(settings) as store_url:
+    with (
+        _listening(settings) as (listener, url),
+        tempfile.TemporaryDirectory(prefix="nextbest-") as runtime_dir,  # where the workers' metrics meet
+        _store(settings) as store_url,
+    ):
         os.environ.update(settings.as_environment())
         if store_url is not None:
             os.environ["NEXTBEST_REDIS_URL"] = store_url
+        os.environ["NEXTBEST_RUNTIME_DIR"] = runtime_dir
         if demo:
             from app.welcome import welcome
 

@@ -179,10 +179,11 @@ class _Parser:
         return left
 
     def _prefixed(self) -> Node:
-        """`!!a` and `--a` are CEL, `!-a` is not."""
+        """`!!a` and `--a` are CEL, `!-a` is not; `!-1` is, because the sign belongs to the number."""
         signs: list[Token] = []
         while self._is("!") or self._is("-"):
-            if signs and signs[0].text != self.next.text:
+            of_number = self.next.text == "-" and self._words[self._at + 1].kind in ("int", "double")
+            if signs and signs[0].text != self.next.text and not of_number:
                 raise RuleSyntaxError(f"`{self.next.text}` cannot follow `{signs[0].text}`", self.next.start)
             signs.append(self._take())
         operand = self._member()

@@ -39,6 +39,7 @@ def read_folder(folder: FilePath) -> Reading:
     reading = Reading(_placeholder())
     if not folder.is_dir():
         remedy = "name a folder that holds bundle.yaml"
+        reading.incomplete.update(FILES)
         reading.mistakes.append(Mistake(folder.name, 1, "missing_file", "there is no such folder", remedy))
         return reading
     documents = {}
@@ -142,9 +143,15 @@ class _Validation:
         return True
 
     def _remove(self, collection: str, step: str | int) -> None:
-        """Takes one item out of its collection and remembers its id."""
-        items = self._data[collection]
+        """Takes one item out of its collection and remembers its id; a part that is no collection goes as a whole."""
+        items = self._data.get(collection)
         key = _key(items, step)
+        if isinstance(items, dict) and (key not in items or not isinstance(items[key], dict)):
+            del self._data[collection]
+            self._reading.incomplete.add(self._file)
+            return
+        if items is None:  # gone already, with another of its mistakes
+            return
         name = items[key].get("id") if isinstance(items, list) and isinstance(items[key], dict) else key
         self._reading.set_aside.setdefault(collection, set()).add(str(name))
         del items[key]

@@ -65,7 +65,7 @@ def declared(kind: str, values: Iterable[str] | None = None) -> Type:
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
     """The remedy for a name that does not exist."""
-    close = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    close = get_close_matches(word, list(known), n=1, cutoff=0.7)
     return f"did you mean `{close[0]}`?" if close else otherwise
 
 

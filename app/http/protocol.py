@@ -88,9 +88,8 @@ class DecisionProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._arriving = self._in_head = True
-        self._head_bytes = self._body_bytes = 0
-        self._first_byte = self._last_piece = self.loop.time()
-        self.scope[FIRST_BYTE] = self._first_byte  # type: ignore[literal-required]
+        self._body_bytes = 0
+        self.scope[FIRST_BYTE] = self._first_byte = self.loop.time()  # type: ignore[literal-required]
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -123,13 +122,13 @@ class DecisionProtocol(HttpToolsProtocol):
     def _came_in_pieces(self, size: int) -> None:
         """After a piece that did not complete its request: weigh the head, arm or feed the timer."""
         self._last_piece = self.loop.time()
+        if self._arrival_timer is None:
+            self._head_bytes = 0
+            self._arrival_timer = self.loop.call_later(self.limits.request_timeout_s, self._check_arrival)
         if self._in_head:
             self._head_bytes += size
             if self._head_bytes > self.limits.head_bytes:
                 self._refuse(Problem("headers_too_large", f"at most {self.limits.head_bytes} bytes"))
-                return
-        if self._arrival_timer is None:
-            self._arrival_timer = self.loop.call_later(self.limits.request_timeout_s, self._check_arrival)
 
     def _check_arrival(self) -> None:
         timeout_s = self.limits.request_timeout_s

@@ -70,7 +70,7 @@ class FieldRegistry:
             part = missing[start : start + NAMES_PER_CALL]
             call = Call((CTL_FIELDS,), tuple(name.encode() for name in part))
             ran = await ALLOCATE.run(self._client, [call], on_disk_within_ms=DURABLE_WITHIN_MS)
-            self._learn(zip(part, cast("list[bytes]", ran.replies[0]), strict=True))
+            self.learn(zip(part, cast("list[bytes]", ran.replies[0]), strict=True))
 
     async def refresh(self) -> None:
         """Read all of `ctl:fields`, and forget what is no longer in it (a store that was restored or emptied)."""
@@ -79,9 +79,10 @@ class FieldRegistry:
         fresh = {name.decode(): field_id for name, field_id in stored.items()}
         if fresh != self._ids:
             self._ids, self._texts, self._names = {}, {}, {}
-            self._learn(fresh.items())
+            self.learn(fresh.items())
 
-    def _learn(self, pairs: Iterable[tuple[str, bytes]]) -> None:
+    def learn(self, pairs: Iterable[tuple[str, bytes]]) -> None:
+        """Take over what the store has allocated: names and their ids."""
         for name, field_id in pairs:
             self._ids[name] = field_id
             self._texts[name] = field_id.decode()

@@ -33,9 +33,7 @@ FACTS = (
     fact(5, "newbie", "int", "none", minimum=0, maximum=1, default=0),
 )
 
-WEEKLY = Placement(
-    0, "weekly", "email", "marketing", "marketing", 40, None, 0.0, (), 0, (), {}, (), (), (), (), ()
-)
+WEEKLY = Placement(0, "weekly", "email", "marketing", "marketing", 40, None, 0.0, (), 0, (), {}, (), (), (), (), ())
 
 BUNDLE = Bundle(
     name="small",

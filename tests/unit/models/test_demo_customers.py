@@ -33,8 +33,9 @@ def test_keys_count_from_one(customers: list[dict[str, Any]]) -> None:
     assert [customers[i]["customer"] for i in (0, 1, -1)] == ["cus_000001", "cus_000002", "cus_004000"]
 
 
-def test_the_first_customer_is_known_in_full_and_has_every_consent(customers: list[dict[str, Any]]) -> None:
-    first = customers[0]
+@pytest.mark.parametrize("seed", range(20))
+def test_the_first_customer_is_known_in_full_and_has_every_consent(seed: int) -> None:
+    (first,) = demo_customers(1, seed)
     assert len(first["attributes"]) == 7
     assert (state(first, "marketing"), state(first, "personalisation")) == ("granted", "granted")
 

@@ -34,7 +34,7 @@ SPOILT = {
     "a placement has no default": Spoilt(
         "placements.yaml", "default: mens_email", "#", "placement_without_default", "- id: weekly_offer", "default:"),
     "a rule ends too early": Spoilt(
-        "messages.yaml", '"customer.recency <= 12"', '"customer.recency <="', "cel_syntax", "customer.recency <=", "docs"),
+        "messages.yaml", '"customer.recency <= 12"', '"customer.recency <="', "cel_syntax", "recency <=", "docs"),
     "a rule assigns instead of comparing": Spoilt(
         "messages.yaml", "customer.recency <= 12", "customer.recency = 12", "cel_syntax", "recency = 12", "write `==`"),
     "a rule compares a number with text": Spoilt(
@@ -61,8 +61,8 @@ SPOILT = {
         "messages.yaml", "customer.recency <= 12", "recency <= 12", "unknown_name", "recency <= 12",
         "write `customer.recency`"),
     "a rule calls an unknown function": Spoilt(
-        "messages.yaml", "customer.recency <= 12", "customer.zip_code.startswith('U')", "unknown_function", "startswith",
-        "did you mean `startsWith`?"),
+        "messages.yaml", "customer.recency <= 12", "customer.zip_code.startswith('U')", "unknown_function",
+        "startswith", "did you mean `startsWith`?"),
     "a rule holds a broken regular expression": Spoilt(
         "messages.yaml", "customer.recency <= 12", "customer.zip_code.matches('(')", "cel_type", "matches", "brackets"),
     "a context weight reads the customer": Spoilt(
@@ -93,7 +93,7 @@ SPOILT = {
     "a calendar window cannot be parsed": Spoilt(
         "limits.yaml", "calendar: month", "calendar: mnth", "bad_window", "mnth", "did you mean `month`?"),
     "a window is rolling and calendar": Spoilt(
-        "limits.yaml", "rolling: 7d", "rolling: 7d, calendar: day", "bad_window", "rolling: 7d, cal", "write `{rolling"),
+        "limits.yaml", "rolling: 7d", "rolling: 7d, calendar: day", "bad_window", "7d, cal", "write `{rolling"),
     "a window's zone does not exist": Spoilt(
         "limits.yaml", "in: customer}", "in: Europe/Berln}", "unknown_zone", "Berln", "Europe/Berlin"),
     "a window's zone is a fixed offset": Spoilt(
@@ -128,7 +128,7 @@ SPOILT = {
         "messages.yaml", "{template: weekly_womens}", "{templat: x, template: y}", "unknown_field", "templat:",
         "did you mean `template`?"),
     "a message's placement does not exist": Spoilt(
-        "messages.yaml", "version: 2\n    placements: [weekly_offer]", "version: 2\n    placements: [weekly_offer, week]",
+        "messages.yaml", "2\n    placements: [weekly_offer]", "2\n    placements: [weekly_offer, week]",
         "unknown_placement", ", week]", "declare it"),
     "a fallback names an unknown category": Spoilt(
         "placements.yaml", "{mens: mens_email, womens:", "{mens: mens_email, women:", "unknown_category", "women:",

@@ -1,0 +1,67 @@
+# What people do here. `make run` and `make test` need nothing but Python 3.11 or newer; both make what they need.
+#
+#   make run     the server on 127.0.0.1:8000 with an embedded store and demo customers
+#   make test    linters, types, import contracts, tests
+#   make lint    the same without the tests
+#   make bench   the standard job against its peers            ARGS="--quick"
+#   make train   trains and registers the demo's model         ARGS="--data DIR"
+#   make lock    resolves the lock files again, for every platform and Python
+#   make newcomer  builds the package, installs it apart, and serves with it
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+# A lock file holds pins and hashes and nothing else: no address, so that any mirror serves it.
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+           --no-emit-index-url --no-emit-find-links --strip-extras
+
+.PHONY: run test lint bench train lock newcomer clean
+.DEFAULT_GOAL := test
+
+run: $(VENV)/.run
+	@exec $(BIN)/nextbest serve --demo $(ARGS)
+
+test: lint
+	$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m loadtests.standard.bench $(ARGS)
+
+train: $(VENV)/.dev
+	$(BIN)/python -m models.train $(ARGS)
+
+newcomer: $(VENV)/.dev
+	$(BIN)/pytest -m newcomer tests/newcomer
+
+lock: $(VENV)/.dev
+	$(COMPILE) $(UPGRADE) pyproject.toml --output-file requirements.lock
+	$(COMPILE) $(UPGRADE) pyproject.toml --extra dev --extra train --constraints requirements.lock --output-file requirements-dev.lock
+	printf 'hatchling\neditables\n' | $(COMPILE) $(UPGRADE) - --output-file requirements-build.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist reports
+
+# The project itself is installed in place, by a build backend that is pinned and hashed like everything else.
+$(VENV)/.run: requirements.lock requirements-build.lock pyproject.toml | $(BIN)/python
+	$(PIP) install --quiet --require-hashes -r requirements.lock
+	$(PIP) install --quiet --require-hashes -r requirements-build.lock
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.run
+	$(PIP) install --quiet --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "nextbest needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "this Python cannot make environments; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
