@@ -83,24 +83,29 @@ def _open(file: bytes) -> Any:
 class Cost:
     """What a run costs, known before it starts: a line through two probes, corrected by what runs really took.
 
-    The correction follows a tenth of each observation, and no observation counts for more than 64 times what was
-    expected. So one pause of the machine changes little and is forgotten after some thirty runs, while a model that
-    has become slow leaves the event loop after its second slow run.
+    Whatever disturbs a run makes it slower (on a busy machine a hundred times, every few seconds), so only the best of
+    every three runs counts, and the correction goes half the way to it. A pause of the machine changes nothing, while
+    a model that has become slow leaves the event loop after at most five slow runs.
     """
 
-    __slots__ = ("_base_s", "_correction", "_row_s")
+    __slots__ = ("_base_s", "_best", "_correction", "_row_s", "_seen")
 
     def __init__(self, base_s: float, row_s: float) -> None:
         self._base_s = base_s
         self._row_s = row_s
         self._correction = 1.0
+        self._best = math.inf  # of the runs seen since the last correction, as a multiple of what the line says
+        self._seen = 0
 
     def seconds(self, rows: int) -> float:
         return (self._base_s + self._row_s * rows) * self._correction
 
     def observe(self, rows: int, seconds: float) -> None:
-        ratio = min(seconds / (self._base_s + self._row_s * rows), 64.0)
-        self._correction += 0.1 * (ratio - self._correction)
+        self._best = min(self._best, seconds / (self._base_s + self._row_s * rows))
+        self._seen += 1
+        if self._seen == 3:
+            self._correction = (self._correction + self._best) / 2
+            self._best, self._seen = math.inf, 0
 
 
 def measure_cost(session: Session, rows_max: int = 200) -> Cost:

@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from policy.bundle import Message, Variant
+from policy.bundle import Variant
 
 MASK_64 = (1 << 64) - 1
 
 
-def worth(response: float, message: Message, context_weight: float) -> float:
-    """Expected value of sending `message`: `propensity × value × lever × context weight`.
+class Terms(NamedTuple):
+    """What a message brings to arbitration besides its propensity."""
+
+    value: float
+    lever: float
+    context_weight: float
+
+
+def worths(responses: Sequence[float], terms: Sequence[Terms]) -> list[float]:
+    """Expected value of sending each message: `propensity × value × lever × context weight`.
 
     Args:
-        response: predicted probability that the customer responds, in [0, 1].
-        context_weight: what the message's weight rule gave for this request.
+        responses: predicted probability that the customer responds, in [0, 1].
+        terms: of the same messages, in the same order.
 
     Returns:
-        A number in the bundle's currency; the multiplications are in this order on every machine.
+        Numbers in the bundle's currency; the multiplications are in this order on every machine.
     """
-    return response * message.value * message.lever * context_weight
+    return [
+        response * value * lever * weight for response, (value, lever, weight) in zip(responses, terms, strict=True)
+    ]
 
 
-def best(positions: Sequence[int], scores: Sequence[float]) -> int:
-    """Index into both sequences of the highest score. Ties go to the message authored first."""
-    winner = 0
-    for index in range(1, len(positions)):
-        if scores[index] > scores[winner] or (scores[index] == scores[winner] and positions[index] < positions[winner]):
-            winner = index
-    return winner
+def best(scores: Sequence[float]) -> int:
+    """Index of the highest score. Ties go to the message authored first, which stands first."""
+    return scores.index(max(scores))
 
 
 def unit_draw(seed: int, stream: int) -> float:

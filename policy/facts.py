@@ -6,10 +6,13 @@ Times are Unix milliseconds on the store's clock.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from policy.codes import SuppressionReason
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class ConsentEntry(NamedTuple):
@@ -56,9 +59,11 @@ class Contact(NamedTuple):
     not_after_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """Everything a decision may look at, of one customer at one instant."""
+class Facts(NamedTuple):
+    """Everything a decision may look at, of one customer at one instant.
+
+    A named tuple, like all that is made anew for every decision: a frozen dataclass takes three times as long to make.
+    """
 
     now_ms: int
     exists: bool  # whether the store knows the customer at all
@@ -67,8 +72,8 @@ class Facts:
     language: str | None  # BCP 47
     consent: tuple[ConsentEntry, ...] = ()
     suppressions: tuple[Suppression, ...] = ()
-    values: Mapping[str, Any] = field(default_factory=dict)  # fact name → value; a missing fact has no entry
-    as_of_ms: Mapping[str, int] = field(default_factory=dict)  # source (a fact's owner) → when it last wrote
+    values: Mapping[str, Any] = NOTHING  # fact name → value; a missing fact has no entry
+    as_of_ms: Mapping[str, int] = NOTHING  # source (a fact's owner) → when it last wrote
     contacts: tuple[Contact, ...] = ()  # in order of not_before_ms
     general_version: int = 0  # moves on consent, suppression, preferences, region, zone
     ledger_version: int = 0  # moves on ledger appends

@@ -9,7 +9,7 @@ This file fails closed: where the customer's zone is not known, every zone they 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 from policy.bundle import Bundle, Limit, Placement, Region, Window
@@ -88,10 +88,10 @@ def reached_limits(
     contacts: Sequence[Contact],
     not_before_ms: int,
     not_after_ms: int,
-    zones: Iterable[Zone],
+    zones: Callable[[], Iterable[Zone]],
 ) -> dict[int, tuple[Contact, ...]]:
     """Limits of the placement that leave no room for a contact in [`not_before_ms`, `not_after_ms`], by index, with
-    the contacts that fill them."""
+    the contacts that fill them. `zones` is asked only when a window must be looked at."""
     counting: dict[int, list[Contact]] = {index: [] for index in placement.limits}
     for contact in contacts:
         for index in limits_counting(bundle, contact.kind):
@@ -101,7 +101,7 @@ def reached_limits(
     for index, counted in counting.items():
         limit = bundle.limits[index]
         if len(counted) >= limit.at_most:  # most customers are far below: no window is computed for them
-            inside = fullest_window(limit.window, counted, not_before_ms, not_after_ms, zones)
+            inside = fullest_window(limit.window, counted, not_before_ms, not_after_ms, zones())
             if len(inside) >= limit.at_most:
                 reached[index] = inside
     return reached

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import NamedTuple, TYPE_CHECKING
 
 from app.core.decision.answer import envelope, render
 from app.core.decision.arbitrate import Decision, arbitrate
@@ -69,8 +69,7 @@ class Answered:
     unmet_durability: bool = False  # committed, but not as surely as the deployment asks: not to be answered
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(NamedTuple):
     """Decided, and not yet committed."""
 
     situation: Situation
@@ -295,7 +294,7 @@ class Decider:
         proposal = self._proposal_without_facts(customer, unknown, tuple(decisions), chance)
         if proposal.contacts and not request.dry_run:
             intent, _ = self._intent(request, customer, proposal, watch, None)
-            if not self._reconciler.log_later(replace(intent, general_version=None, idempotency=None)):
+            if not self._reconciler.log_later(intent._replace(general_version=None, idempotency=None)):
                 return self._undecided(request, customer, watch, Reason.FACTS_UNAVAILABLE, Degraded.FACTS_UNAVAILABLE)
         answered = self._respond(request, customer, proposal, watch)
         answered.failures = ((READ_FAILED, unreadable.kind),)

@@ -118,8 +118,8 @@ class ProfileDecoder:
         self._heads: dict[bytes, tuple[ConsentState, str, str]] = {}  # few: state, basis and source repeat
 
     def decode(self, reply: list[bytes], now_ms: int, contacts: tuple[Contact, ...]) -> Facts:
-        """Facts at `now_ms` (the store's TIME of the same read). Raises `UnknownField`, see there, and ValueError for what is
-        no profile at all.
+        """Facts at `now_ms` (the store's TIME of the same read). Raises `UnknownField`, see there, and ValueError for
+        what is no profile at all.
 
         Attributes of other bundles are ignored, and a value that does not fit its type is missing: scores fail open. A
         missing attribute takes the bundle's default where there is one.

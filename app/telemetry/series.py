@@ -80,11 +80,11 @@ DECISION_SECONDS = Family(
 BUDGET_OVERRUNS = Family("budget_overruns_total", "counter", "Answers that came later than their budget.")
 STORE_READ_ERRORS = Family(
     "store_read_errors_total", "counter", "Reads of facts that failed.", ("kind",),
-    _each(("timeout", "down", "busy", "reply")), at_most=32,
+    _each(("StoreTimeout", "StoreDown", "StoreBusy", "FactsLost", "Garbled")), at_most=32,
 )  # fmt: skip
 STORE_COMMIT_ERRORS = Family(
     "store_commit_errors_total", "counter", "Commits that failed.", ("kind",),
-    _each(("timeout", "down", "busy", "reply")), at_most=32,
+    _each(("StoreTimeout", "StoreDown", "StoreBusy", "Late")), at_most=32,
 )  # fmt: skip
 COMMIT_CONFLICTS = Family("commit_conflicts_total", "counter", "Commits refused because a version had moved.")
 COMMIT_UNKNOWN = Family("commit_unknown_total", "counter", "Commits whose fate is unknown; each queues a release.")
@@ -101,14 +101,14 @@ REQUESTS_IN_FLIGHT = Family("requests_in_flight", "gauge", "Requests being answe
 STORE_CONNECTED = Family("store_connected", "gauge", "1 while a worker's connection to the store is usable, else 0.")
 CUSTOMERS_WRITTEN = Family("customers_written_total", "counter", "Customer documents written.")
 BATCH_LINES = Family(
-    "batch_lines_total", "counter", "Lines of batch requests.", ("result",), _each(("answered", "problem"))
+    "batch_lines_total", "counter", "Lines of batch requests.", ("result",), _each(("answered", "problem")), at_most=8
 )
 IDEMPOTENT_REPLAYS = Family(
     "idempotent_replays_total", "counter", "Answers given again because their idempotency key was known."
 )
 RELEASES = Family(
     "releases_total", "counter", "Releases of reservations whose commit had an unknown fate.", ("result",),
-    _each(("released", "nothing_reserved", "failed")),
+    _each(("released", "absent", "logged", "dropped")), at_most=8,
 )  # fmt: skip
 SPANS_DROPPED = Family(
     "spans_dropped_total", "counter", "Spans lost: the queue was full, or the collector did not take them.",

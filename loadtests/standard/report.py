@@ -72,13 +72,21 @@ def show(results: Results, console: Console) -> None:
         for row in rows_of(results.measurements):
             table.add_row(*cells(row))
         console.print(table)
-    table = Table("target", "wanted", "found", "", title="Targets: medians of pairwise ratios")
-    for goal in goals_of(results):
-        style = {True: "green", False: "bold red", None: "dim"}[goal.met]
-        table.add_row(*goal_cells(goal), style=style)
-    console.print(table)
+    _show_goals(goals_of(results), console)
     for line in facts(results):
         console.print(f"· {line}", highlight=False)
+
+
+def _show_goals(goals: Sequence[Goal], console: Console) -> None:
+    """Those that this run measured; how many it did not, in a word."""
+    table = Table("target", "wanted", "found", "", title="Targets: medians of pairwise ratios")
+    for goal in goals:
+        if goal.met is not None:
+            table.add_row(*goal_cells(goal), style="green" if goal.met else "bold red")
+    if table.rows:
+        console.print(table)
+    if missing := sum(goal.met is None for goal in goals):
+        console.print(f"· {missing} of {len(goals)} targets were not measured in this run", highlight=False)
 
 
 def keep(results: Results) -> Path:

@@ -334,7 +334,8 @@ async def test_writes_go_on_after_the_store_forgot_its_scripts(client: Redis) ->
 
 
 async def test_a_profile_with_two_consents_and_24_attributes_keeps_the_compact_encoding(client: Redis) -> None:
-    attributes = tuple((f"attribute_{i}", f"{i / 7:.4f}") for i in range(23)) + (("nickname", '"' + "x" * 62 + '"'),)
+    numbers = tuple((f"attribute_{i}", f"{i / 7:.4f}") for i in range(23))
+    attributes = (*numbers, ("nickname", '"' + "x" * 62 + '"'))
     await store_on(client).write(
         CustomerWrite(
             "c",

@@ -5,30 +5,26 @@ The shell carries an `Intent` to the store and comes back with exactly one `Outc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from policy.facts import Contact, Facts
 
 
-@dataclass(frozen=True, slots=True)
-class NewContact:
+class NewContact(NamedTuple):
     """A contact to be reserved, and the id of the decision that makes it."""
 
     contact: Contact
     decision_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Idempotency:
+class Idempotency(NamedTuple):
     """A caller's key (hashed) and what its request was (hashed), so that a repeat is told from a misuse."""
 
     key_hash: bytes
     body_hash: bytes  # 16 bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(NamedTuple):
     """Everything a commit writes, and under which versions it may."""
 
     customer: str

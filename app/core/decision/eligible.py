@@ -46,7 +46,13 @@ def eligible(placement: Placement, situation: Situation, gate: Gate, taken: Mapp
     readable = situation.facts.values if gate.personal else _impersonal(situation)
     freshness = check_freshness(placement, situation, readable)
     pool = Pool([], {}, freshness.degraded, freshness.values, freshness.ranked_by_rules)
-    verdicts = Verdicts(placement, situation, freshness, gate.personal)
+    rules = RuleRun(placement, situation, freshness, gate.personal)
+    against = rules.run_all()
+    if not gate.personal:
+        pool.degraded.append(Degraded.NO_PERSONALISATION)
+    elif not against and not taken and not freshness.ranked_by_rules and not _conditional(placement):
+        pool.positions.extend(range(len(placement.candidates)))  # nothing speaks against anybody
+        return pool
     for position, candidate in enumerate(placement.candidates):
         message = candidate.message
         excluded = (
@@ -55,17 +61,28 @@ def eligible(placement: Placement, situation: Situation, gate: Gate, taken: Mapp
             or _not_valid(message, situation.now_ms)
             or _purpose_refused(message, placement, situation)
             or _stale(message, freshness)
-            or verdicts.first_against(message)
+            or next((against[index] for index in message.rules if index in against), None)
         )
         if excluded is None:
             pool.positions.append(position)
             if isinstance(message.context_weight, Expression):
-                pool.weights[position] = verdicts.weight(message.context_weight)
+                pool.weights[position] = rules.weight(message.context_weight)
         else:
             pool.excluded[position] = excluded
-    if not gate.personal:
-        pool.degraded.append(Degraded.NO_PERSONALISATION)
     return pool
+
+
+@lru_cache(maxsize=1024)
+def _conditional(placement: Placement) -> bool:
+    """Whether some candidate depends on more than its rules: on dates, on a consent of its own, on a weight rule."""
+    messages = [candidate.message for candidate in placement.candidates]
+    return any(
+        message.valid_from_ms is not None
+        or message.valid_until_ms is not None
+        or message.purpose not in (None, placement.purpose)
+        or isinstance(message.context_weight, Expression)
+        for message in messages
+    )
 
 
 def _impersonal(situation: Situation) -> dict[str, Any]:
@@ -154,38 +171,39 @@ def _is_stale(source: str, max_age_s: int | None, situation: Situation) -> bool:
     return max_age_s is not None and (as_of_ms is None or situation.now_ms - as_of_ms > max_age_s * 1000)
 
 
-class Verdicts:
-    """Runs each distinct rule of a placement at most once, in one CEL context that holds only what rules refer to."""
+class RuleRun:
+    """Runs each distinct rule of a placement once, in one CEL context that holds only what the rules refer to."""
 
-    __slots__ = ("_bundle", "_cel", "_dropping", "_known", "_personal")
+    __slots__ = ("_cel", "_context", "_customer", "_dropping", "_personal", "_placement", "_rules")
 
     def __init__(self, placement: Placement, situation: Situation, freshness: Freshness, personal: bool) -> None:
         values = freshness.values
-        customer = {name: values[name] for name in placement.customer_names if name in values}
-        self._cel = Context({"customer": customer, "context": situation.context_values(placement.context_names)})
-        self._bundle = situation.bundle
+        self._customer = {name: values[name] for name in placement.customer_names if name in values}
+        self._context = situation.context_values(placement.context_names)
+        self._cel: Context | None = None
+        self._placement = placement
+        self._rules = situation.bundle.rules
         self._personal = personal
         self._dropping = freshness.dropping
-        self._known: dict[int, Excluded | None] = {}
 
-    def first_against(self, message: Message) -> Excluded | None:
-        """The first of the message's rules that keeps it out; None: all hold."""
-        known = self._known
-        for index in message.rules:
-            verdict = known[index] if index in known else known.setdefault(index, self._run(index))
+    def run_all(self) -> dict[int, Excluded]:
+        """The rules that speak against the messages that hold them, by index, and how each says so."""
+        against = {}
+        for index in self._placement.rules:
+            verdict = self._run(index)
             if verdict is not None:
-                return verdict
-        return None
+                against[index] = verdict
+        return against
 
     def weight(self, expression: Expression) -> float:
         """A context weight; 1.0 where the rule fails: weights are scores, and scores fail open."""
         try:
-            return float(expression.evaluate(self._cel))
-        except Exception:
+            return float(expression.evaluate(self._context_for_cel()))
+        except Exception:  # whatever a rule engine raises, the answer is the same
             return 1.0
 
     def _run(self, index: int) -> Excluded | None:
-        rule = self._bundle.rules[index]
+        rule = self._rules[index]
         if not self._personal and not rule.impersonal:
             return Excluded(Exclusion.NOT_ELIGIBLE, ("personal",))
         if self._dropping:
@@ -193,12 +211,17 @@ class Verdicts:
                 if name in self._dropping:
                     return Excluded(Exclusion.STALE_FEATURE, ("stale", name))
         try:
-            holds = rule.expression.evaluate(self._cel)
+            holds = rule.expression.evaluate(self._context_for_cel())
         except KeyError as missing:  # the library names the absent key of `customer` or `context`
             return Excluded(Exclusion.NOT_ELIGIBLE, ("missing", index, _path_of(str(missing.args[0]), rule.expression)))
-        except Exception:
+        except Exception:  # a rule that fails never lets a message through
             return Excluded(Exclusion.NOT_ELIGIBLE, ("failed", index))
         return None if holds is True else Excluded(Exclusion.NOT_ELIGIBLE, ("rule", index))
+
+    def _context_for_cel(self) -> Context:
+        if self._cel is None:
+            self._cel = Context({"customer": self._customer, "context": self._context})
+        return self._cel
 
 
 def _path_of(name: str, expression: Expression) -> str:

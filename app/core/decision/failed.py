@@ -8,7 +8,6 @@ personal can be in such an answer.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from app.core.decision.arbitrate import Decision, Funnel, arbitrate
@@ -49,5 +48,5 @@ def without_facts(placement: Placement, unknown: Situation, taken: Mapping[int, 
         pool = eligible(placement, unknown, gated, taken)
         decision = arbitrate(placement, unknown, gated, pool, NOT_SCORED, limits(placement, unknown, pool, ()))
         if decision.action is Action.SEND:
-            return replace(decision, degraded=(*decision.degraded, Degraded.FACTS_UNAVAILABLE))
+            return decision._replace(degraded=(*decision.degraded, Degraded.FACTS_UNAVAILABLE))
     return undecided(placement, Reason.FACTS_UNAVAILABLE, Degraded.FACTS_UNAVAILABLE)

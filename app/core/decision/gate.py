@@ -7,7 +7,7 @@ of `STOPS_TRANSACTIONAL`; without contact consent it goes on, but reads nothing 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from app.core.decision.situation import Situation
 from policy.bundle import Placement
@@ -18,8 +18,7 @@ from policy.facts import Suppression
 _FINALITY = {reason: rank for rank, reason in enumerate(SuppressionReason)}
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
+class Gate(NamedTuple):
     """What the gate lets through."""
 
     stop: Reason | None  # why nothing may be sent; None: contact is permitted

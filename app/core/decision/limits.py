@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from app.core.decision.eligible import Pool
 from app.core.decision.exclusion import Excluded
 from app.core.decision.situation import Situation
-from policy.bundle import Message, Placement
+from policy.bundle import Placement
 from policy.codes import Exclusion
 from policy.facts import Contact
 from policy.limits import reached_limits
@@ -18,8 +19,7 @@ from policy.limits import reached_limits
 SEND_WITHIN_MS = 3_600_000
 
 
-@dataclass(frozen=True, slots=True)
-class SendWindow:
+class SendWindow(NamedTuple):
     """When the message may be sent: from, until (Unix ms), and on what basis the window was chosen."""
 
     not_before_ms: int
@@ -27,20 +27,23 @@ class SendWindow:
     basis: str
 
 
-@dataclass(frozen=True, slots=True)
-class Admissible:
+class Admissible(NamedTuple):
     """Positions in `placement.candidates` that may be sent, each with its window, and why others may not."""
 
-    positions: list[int]
-    windows: dict[int, SendWindow]
+    positions: Sequence[int]
+    window: SendWindow  # of all but those in `clipped`
+    clipped: dict[int, SendWindow]
     excluded: dict[int, Excluded]
 
+    def window_of(self, position: int) -> SendWindow:
+        return self.clipped.get(position, self.window)
 
-def send_window(message: Message, now_ms: int) -> SendWindow:
+
+def send_window(now_ms: int, valid_until_ms: int | None = None) -> SendWindow:
     """From now, for as long as an answer may be acted upon and the message is valid."""
     until_ms = now_ms + SEND_WITHIN_MS
-    if message.valid_until_ms is not None and message.valid_until_ms <= until_ms:
-        until_ms = message.valid_until_ms - 1
+    if valid_until_ms is not None and valid_until_ms <= until_ms:
+        until_ms = valid_until_ms - 1
     return SendWindow(now_ms, until_ms, "immediate")
 
 
@@ -50,21 +53,51 @@ def limits(placement: Placement, situation: Situation, pool: Pool, contacts: Seq
     Args:
         contacts: the ledger, and what was chosen for more important placements of the same request.
     """
-    admissible = Admissible([], {}, {})
-    reached_until: dict[int, dict[int, tuple[Contact, ...]]] = {}
+    window = send_window(situation.now_ms)
+    clipped = _clipped(placement, pool, window)
+    reached = _reached(placement, situation, contacts, window)
+    if not reached and not clipped:  # nearly always: nobody's window or limit needs a look of its own
+        return Admissible(pool.positions, window, clipped, {})
+    reached_in = {window: reached}
+    admissible: list[int] = []
+    excluded: dict[int, Excluded] = {}
     for position in pool.positions:
-        candidate = placement.candidates[position]
-        window = send_window(candidate.message, situation.now_ms)
-        reached = reached_until.get(window.not_after_ms)
-        if reached is None:
-            reached = reached_until[window.not_after_ms] = reached_limits(
-                situation.bundle, placement, contacts, window.not_before_ms, window.not_after_ms, situation.zones()
-            )
-        first = next((index for index in candidate.limits if index in reached), None) if reached else None
+        own = clipped.get(position, window)
+        if own not in reached_in:
+            reached_in[own] = _reached(placement, situation, contacts, own)
+        first = next((index for index in placement.candidates[position].limits if index in reached_in[own]), None)
         if first is None:
-            admissible.positions.append(position)
-            admissible.windows[position] = window
+            admissible.append(position)
         else:
-            counted = tuple(contact.decision for contact in reached[first])
-            admissible.excluded[position] = Excluded(Exclusion.LIMIT_REACHED, ("limit", first, counted))
-    return admissible
+            counted = tuple(contact.decision for contact in reached_in[own][first])
+            excluded[position] = Excluded(Exclusion.LIMIT_REACHED, ("limit", first, counted))
+    return Admissible(admissible, window, clipped, excluded)
+
+
+def _clipped(placement: Placement, pool: Pool, window: SendWindow) -> dict[int, SendWindow]:
+    """Windows of candidates whose validity ends before the usual window does."""
+    return {
+        position: send_window(window.not_before_ms, until_ms)
+        for position, until_ms in _ends_of_validity(placement)
+        if until_ms <= window.not_after_ms and position in pool.positions
+    }
+
+
+@lru_cache(maxsize=1024)
+def _ends_of_validity(placement: Placement) -> tuple[tuple[int, int], ...]:
+    """(position, end of validity in ms) of the placement's candidates that have one."""
+    return tuple(
+        (position, candidate.message.valid_until_ms)
+        for position, candidate in enumerate(placement.candidates)
+        if candidate.message.valid_until_ms is not None
+    )
+
+
+def _reached(
+    placement: Placement, situation: Situation, contacts: Sequence[Contact], window: SendWindow
+) -> dict[int, tuple[Contact, ...]]:
+    if not contacts or not placement.limits:
+        return {}
+    return reached_limits(
+        situation.bundle, placement, contacts, window.not_before_ms, window.not_after_ms, situation.zones
+    )

@@ -20,8 +20,9 @@ import zlib
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import ormsgpack
 
@@ -51,8 +52,7 @@ _DEGRADED_AT = {member: index for index, member in enumerate(_DEGRADED)}
 _SUPPRESSION_AT = {member: index for index, member in enumerate(_SUPPRESSIONS)}
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """The request, as far as the decision depends on it or its reader wants to know it."""
 
     customer: str
@@ -122,8 +122,9 @@ def encode(
 
 def _facts(situation: Situation, decisions: Sequence[Decision], personal: Sequence[bool]) -> list[Any]:
     facts, bundle = situation.facts, situation.bundle
-    allowed = _allowed_facts(bundle, tuple(decision.placement for decision in decisions), tuple(personal))
-    present = [index for index, name in allowed if name in facts.values]
+    allowed = _allowed_facts(bundle, tuple([decision.placement for decision in decisions]), tuple(personal))
+    values = facts.values
+    present = [index for index, name, _ in allowed if name in values]
     kinds: dict[ContactKind, int] = {}
     contacts = [
         [contact.decision, kinds.setdefault(contact.kind, len(kinds)), contact.not_before_ms, contact.not_after_ms]
@@ -138,10 +139,8 @@ def _facts(situation: Situation, decisions: Sequence[Decision], personal: Sequen
         [tuple(entry) for entry in facts.consent],
         [[entry.scope, _SUPPRESSION_AT[entry.reason], entry.at_ms] for entry in facts.suppressions],
         present,
-        [facts.values[bundle.facts[index].name] for index in present],
-        {bundle.facts[index].owner: facts.as_of_ms.get(bundle.facts[index].owner) for index in present}
-        if facts.as_of_ms
-        else {},
+        [values[name] for _, name, _ in allowed if name in values],
+        {owner: facts.as_of_ms[owner] for owner in facts.as_of_ms if owner in {source for _, _, source in allowed}},
         [[k.placement, k.channel, k.klass, k.message, k.category, k.campaign] for k in kinds],
         contacts,
         facts.general_version,
@@ -149,14 +148,16 @@ def _facts(situation: Situation, decisions: Sequence[Decision], personal: Sequen
     ]
 
 
+@lru_cache(maxsize=1024)
 def _allowed_facts(
     bundle: Bundle, placements: tuple[Placement, ...], personal: tuple[bool, ...]
-) -> list[tuple[int, str]]:
+) -> tuple[tuple[int, str, str], ...]:
+    """(index, name, source) of the facts that these placements may have read."""
     names: set[str] = set()
     for placement, may_be_read in zip(placements, personal, strict=True):
         read = facts_read(placement)
         names.update(read if may_be_read else impersonal_names(bundle).intersection(read))
-    return [(fact.index, fact.name) for fact in bundle.facts if fact.name in names]
+    return tuple((fact.index, fact.name, fact.owner) for fact in bundle.facts if fact.name in names)
 
 
 def _decision(decision: Decision, answer: bytes, explanation: bool) -> list[Any]:
@@ -242,7 +243,7 @@ def _decode_facts(raw: list[Any], now_ms: int, bundle: Bundle) -> Facts:
         consent=tuple(ConsentEntry(*entry) for entry in consent),
         suppressions=tuple(Suppression(scope, _SUPPRESSIONS[reason], at_ms) for scope, reason, at_ms in suppressions),
         values={bundle.facts[index].name: value for index, value in zip(present, values, strict=True)},
-        as_of_ms={source: at_ms for source, at_ms in as_of.items() if at_ms is not None},
+        as_of_ms=as_of,
         contacts=tuple(Contact(packed, kind_of[kind], start, end) for packed, kind, start, end in contacts),
         general_version=general,
         ledger_version=ledger,

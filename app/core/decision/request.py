@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.core.decision.commit import Idempotency
 from app.core.identity import Alias
@@ -15,8 +14,7 @@ BUDGET_MS_MAX = 2000
 PLACEMENTS_MAX = 8
 
 
-@dataclass(frozen=True, slots=True)
-class DecideRequest:
+class DecideRequest(NamedTuple):
     """What the caller asked, once it is known to be sound."""
 
     request_id: str

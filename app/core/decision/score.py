@@ -6,7 +6,7 @@ Running the model is the shell's business; this file says what shall be run and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from app.core.decision.eligible import Pool
 from app.core.decision.gate import Gate
@@ -14,8 +14,7 @@ from policy.bundle import ModelRef, Placement
 from policy.codes import Degraded
 
 
-@dataclass(frozen=True, slots=True)
-class Scoring:
+class Scoring(NamedTuple):
     """Predicted probability of a response for each position of the pool, in its order; empty: not scored."""
 
     responses: Sequence[float] = ()

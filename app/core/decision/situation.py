@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from policy.bundle import Bundle, Placement, Region
 from policy.calendar import Zone
@@ -12,8 +12,7 @@ from policy.facts import Facts
 from policy.limits import customer_zones
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+class Situation(NamedTuple):
     """Facts and request together, with region, zone and language resolved: the profile's beat the caller's."""
 
     bundle: Bundle
@@ -35,9 +34,16 @@ class Situation:
 
     def context_values(self, names: Sequence[str]) -> dict[str, Any]:
         """`context.*` as rules see it, for the names that they refer to; an absent one has no entry."""
-        resolved = {"region": self.region_code, "timezone": self.timezone, "language": self.language}
-        values = {name: resolved[name] if name in resolved else self.context.get(name) for name in names}
-        return {name: value for name, value in values.items() if value is not None}
+        values = {}
+        for name in names:
+            value = getattr(self, _RESOLVED[name]) if name in _RESOLVED else self.context.get(name)
+            if value is not None:
+                values[name] = value
+        return values
+
+
+#: Context attributes that the customer's profile may know better.
+_RESOLVED = {"region": "region_code", "timezone": "timezone", "language": "language"}
 
 
 def situation(bundle: Bundle, facts: Facts, context: Mapping[str, Any], seed: int) -> Situation:
@@ -55,6 +61,7 @@ def situation(bundle: Bundle, facts: Facts, context: Mapping[str, Any], seed: in
     )
 
 
+@lru_cache(maxsize=1024)
 def facts_read(placement: Placement) -> tuple[str, ...]:
     """Names of the customer facts that the placement's rules, weights, contracts or model may read, sorted."""
     names = {*placement.customer_names, *(fact.name for fact in placement.contracts)}

@@ -78,6 +78,7 @@ def test_what_looks_like_an_address_or_a_phone_number_is_masked_wherever_it_stan
         "2026-11-24 08:00:00",
         "listening on http://127.0.0.1:8000",
         "store at 192.168.100.200:6379",
+        "store at 192.168.100.200",
         "sha256:0123456789abcdef0123456789abcdef",
         "req_0193f5a2-1234-5678-9012-123456789012",
         "opentelemetry 1.45.2, python 3.11.9",
