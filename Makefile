@@ -50,8 +50,7 @@ clean:
 
 # The project itself is installed in place, by a build backend that is pinned and hashed like everything else.
 $(VENV)/.run: requirements.lock requirements-build.lock pyproject.toml | $(BIN)/python
-	$(PIP) install --quiet --require-hashes -r requirements.lock
-	$(PIP) install --quiet --require-hashes -r requirements-build.lock
+	$(PIP) install --quiet --no-compile --require-hashes -r requirements.lock -r requirements-build.lock
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 

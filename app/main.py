@@ -98,8 +98,8 @@ class Services:
             findings.insert(0, f"the store cannot be reached: {self.link.last_error}")
         return findings + self.authenticator.findings
 
-    def metrics_refresh(self) -> None:
-        """Bring the gauges up to date before a scrape."""
+    def refresh_gauges(self) -> None:
+        """Bring this worker's gauges up to date: before a scrape, and all the time for scrapes of other workers."""
         self.metrics.set(self.metrics.slot(series.REQUESTS_IN_FLIGHT), self.admission.in_flight)
         self.metrics.set(self.metrics.slot(series.STORE_CONNECTED), int(self.link.connected))
 
@@ -247,6 +247,7 @@ async def look_after(services: Services) -> None:
     checked_at = time.monotonic()
     while True:
         await asyncio.sleep(LOOK_EVERY_S)
+        services.refresh_gauges()
         with contextlib.suppress(Exception):  # the store is away: the link says so, and the next look tries again
             if services.store.unknown_field_seen:
                 services.store.unknown_field_seen = False

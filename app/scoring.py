@@ -68,6 +68,9 @@ class ModelRunner:
             responses = self._scorer.score_inline(model, matrix)
         except (ModelFailed, ModelUnavailable) as error:
             return self._failed(model, error)
+        if responses is None and self._scorer.predicted_cost_s(model, len(matrix)) > time_left_s:
+            self._on_failure(model.name, "timeout")
+            return TIMEOUT  # not even started: it could not end in time
         if responses is None:
             return self._score_in_thread(model, matrix, time_left_s)
         self._on_run(model.name, len(responses))

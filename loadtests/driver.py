@@ -37,9 +37,15 @@ class Target:
 
 @dataclass(slots=True)
 class Tally:
-    """What came back within the measured time."""
+    """What came back within the measured time.
+
+    A refusal is a failure and no latency: a server that sheds at once must not look fast by it. A request that was
+    lost or never answered is both: somebody waited for it.
+    """
 
     latencies_ns: list[int] = field(default_factory=list)
+    answers: int = 0  # of any status
+    good: int = 0  # of status 200
     failures: Counter[str] = field(default_factory=Counter)  # by HTTP status, `lost` or `unanswered`
     samples: list[bytes] = field(default_factory=list)  # bodies
     late_ns: list[int] = field(default_factory=list)  # open loop: how late the driver itself was
@@ -48,13 +54,16 @@ class Tally:
     @property
     def rate(self) -> float:
         """Answers a second with status 200."""
-        return (len(self.latencies_ns) - sum(self.failures.values())) / self.seconds
+        return self.good / self.seconds
 
     def add(self, latency_ns: int, answer: bytes, body_at: int) -> None:
-        self.latencies_ns.append(latency_ns)
+        self.answers += 1
         if not answer.startswith(b"200", 9):
             self.failures[answer[9:12].decode("ascii", "replace")] += 1
-        elif len(self.latencies_ns) % SAMPLE_EVERY == 1:
+            return
+        self.latencies_ns.append(latency_ns)
+        self.good += 1
+        if self.good % SAMPLE_EVERY == 1:
             self.samples.append(answer[body_at:])
 
     def fail(self, latency_ns: int, what: str) -> None:

@@ -84,8 +84,9 @@ class Cost:
     """What a run costs, known before it starts: a line through two probes, corrected by what runs really took.
 
     Whatever disturbs a run makes it slower (on a busy machine a hundred times, every few seconds), so only the best of
-    every three runs counts, and the correction goes half the way to it. A pause of the machine changes nothing, while
-    a model that has become slow leaves the event loop after at most five slow runs.
+    every three runs counts; the correction goes half the way up to it, and all the way down, since a quick run proves
+    what is possible. A pause of the machine changes nothing, a model that has become slow leaves the event loop after
+    at most five slow runs, and one that is quick again comes back after at most five quick ones.
     """
 
     __slots__ = ("_base_s", "_best", "_correction", "_row_s", "_seen")
@@ -104,7 +105,7 @@ class Cost:
         self._best = min(self._best, seconds / (self._base_s + self._row_s * rows))
         self._seen += 1
         if self._seen == 3:
-            self._correction = (self._correction + self._best) / 2
+            self._correction = min(self._best, (self._correction + self._best) / 2)
             self._best, self._seen = math.inf, 0
 
 

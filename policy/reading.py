@@ -146,7 +146,7 @@ class _Validation:
         """Takes one item out of its collection and remembers its id; a part that is no collection goes as a whole."""
         items = self._data.get(collection)
         key = _key(items, step)
-        if isinstance(items, dict) and (key not in items or not isinstance(items[key], dict)):
+        if isinstance(items, dict) and isinstance(step, str) and not isinstance(items.get(step), dict):
             del self._data[collection]
             self._reading.incomplete.add(self._file)
             return
@@ -163,7 +163,7 @@ class _Validation:
         loc = error["loc"]
         path = list(loc)
         if len(loc) > 1 and isinstance(loc[1], int):
-            path[1] = self._origin[str(loc[0])][loc[1]]
+            pass
         key_is_wrong = error["type"] == "extra_forbidden" or path[-1:] == ["[key]"]
         if path[-1:] == ["[key]"]:
             path.pop()

@@ -116,8 +116,8 @@ def scalar_text(value: object) -> str:
 
 
 def _number_text(fact: Fact) -> Callable[[Any], str]:
-    low = -FLOAT_MAX if fact.minimum is None else fact.minimum
-    high = FLOAT_MAX if fact.maximum is None else fact.maximum
+    low = -FLOAT_MAX if fact.minimum is None else float(fact.minimum)
+    high = FLOAT_MAX if fact.maximum is None else float(fact.maximum)
 
     def text(value: Any) -> str:
         if type(value) is int and abs(value) <= INT_MAX:

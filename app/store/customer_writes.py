@@ -5,7 +5,8 @@ One packed argument instead of sixty: both sides handle it in C.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 import ormsgpack
 
@@ -34,8 +35,8 @@ def names_needed(writes: Iterable[CustomerWrite]) -> set[str]:
 
 def pack_write(write: CustomerWrite, fields: FieldRegistry, ttl_ms: int, identity_keys: Sequence[bytes]) -> bytes:
     """The script's only argument; its parts are described in the script. KeyError when a name has no id yet."""
-    text_of = fields.text_of
-    plain: list[Pair] = [(text_of("a:" + name), value) for name, value in write.attributes]
+    texts = fields.texts
+    plain: list[Pair] = [(texts["a:" + name], value) for name, value in write.attributes]
     deciding: list[Pair] = [(PREFERENCE_MARK + name, value) for name, value in write.preferences]
     for place, value in write.places:
         (plain if place == "language" else deciding).append((PLACE_FIELDS[place], value))
@@ -46,22 +47,22 @@ def pack_write(write: CustomerWrite, fields: FieldRegistry, ttl_ms: int, identit
             _to_delete(plain),
             _to_set(deciding),
             _to_delete(deciding),
-            [AS_OF_MARK + text_of("o:" + owner) for owner in write.owners],
-            [part for change in write.consents for part in _consent(change, text_of)],
+            [AS_OF_MARK + texts["o:" + owner] for owner in write.owners],
+            [part for change in write.consents for part in _consent(change, texts)],
             [key.decode() for key in identity_keys],
         )
     )
 
 
-def _to_set(pairs: Sequence[Pair]) -> list[str]:
-    return [part for pair in pairs if pair[1] is not None for part in pair if part is not None]
+def _to_set(pairs: Sequence[Pair]) -> list[str | None]:
+    return list(chain.from_iterable(pair for pair in pairs if pair[1] is not None))
 
 
 def _to_delete(pairs: Sequence[Pair]) -> list[str]:
     return [field for field, value in pairs if value is None]
 
 
-def _consent(change: ConsentChange, text_of: Callable[[str], str]) -> tuple[str, str, int]:
-    field = text_of("p:" + change.purpose) + "." + text_of("c:" + change.channel)
-    head = change.state[0] + text_of("b:" + change.basis) + "," + text_of("s:" + change.source)
+def _consent(change: ConsentChange, texts: Mapping[str, str]) -> tuple[str, str, int]:
+    field = texts["p:" + change.purpose] + "." + texts["c:" + change.channel]
+    head = change.state[0] + texts["b:" + change.basis] + "," + texts["s:" + change.source]
     return field, head, NOW if change.at_ms is None else change.at_ms

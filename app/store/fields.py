@@ -36,12 +36,12 @@ class FieldRegistry:
     for an id that another process allocated since, upon which the caller refreshes and tries again.
     """
 
-    __slots__ = ("_client", "_ids", "_names", "_texts", "generation")
+    __slots__ = ("_client", "_ids", "_names", "generation", "texts")
 
     def __init__(self, client: Redis) -> None:
         self._client = client
         self._ids: dict[str, bytes] = {}
-        self._texts: dict[str, str] = {}
+        self.texts: dict[str, str] = {}  # the ids as text, for imports, which look up twenty a customer
         self._names: dict[bytes, str] = {}
         self.generation = 0  # moves whenever something was learnt; what was derived from the registry is then rebuilt
 
@@ -51,10 +51,6 @@ class FieldRegistry:
 
     def knows(self, names: Iterable[str]) -> bool:
         return all(name in self._ids for name in names)
-
-    def text_of(self, name: str) -> str:
-        """The id as text; KeyError when it was never ensured."""
-        return self._texts[name]
 
     def name_of(self, field_id: bytes) -> str | None:
         return self._names.get(field_id)
@@ -78,14 +74,14 @@ class FieldRegistry:
         stored.pop(COUNTER, None)
         fresh = {name.decode(): field_id for name, field_id in stored.items()}
         if fresh != self._ids:
-            self._ids, self._texts, self._names = {}, {}, {}
+            self._ids, self.texts, self._names = {}, {}, {}
             self.learn(fresh.items())
 
     def learn(self, pairs: Iterable[tuple[str, bytes]]) -> None:
         """Take over what the store has allocated: names and their ids."""
         for name, field_id in pairs:
             self._ids[name] = field_id
-            self._texts[name] = field_id.decode()
+            self.texts[name] = field_id.decode()
             self._names[field_id] = name
         self.generation += 1
 

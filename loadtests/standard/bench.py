@@ -3,7 +3,7 @@
 --quick                                  short rounds: a smoke test, figures mean little
 --only project --c 16 --seconds 5        one server under one load, for work on the hot path
 --part memory --part start_up            single parts
---soak 1000000                           and the server's memory over that many decisions
+--soak 1000000                           alone: the project's memory over that many decisions
 --publish                                and the figures to docs/performance.md
 """
 
@@ -122,11 +122,23 @@ def main(
     names = [name.strip() for name in only.split(",")]
     if unknown := set(names) - set(ALL):
         raise typer.BadParameter(f"no such contestant: {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
+    given = bool(c)
     if quick:
         seconds, warm_up, rounds, c = 1.0, 0.3, 1, c or [1, 16]
-    chosen = frozenset(part or ([Part.THROUGHPUT] if c and not quick else ([] if soak else Part)))
-    plan = Plan(names, chosen, c or LOADS, rounds, soak)
+    alone = soak and not (part or c or quick)
+    plan = Plan(
+        only=[PROJECT] if alone else names,
+        parts=frozenset() if alone else _parts(part or [], throughput_only=given and not quick),
+        loads=c or LOADS,
+        rounds=rounds,
+        soak=soak,
+    )
     _run(plan, warm_up, seconds, publish)
+
+
+def _parts(named: Sequence[Part], throughput_only: bool) -> frozenset[Part]:
+    """Those that were named, else the one that connections were given for, else all."""
+    return frozenset(named or ([Part.THROUGHPUT] if throughput_only else Part))
 
 
 def _run(plan: Plan, warm_up_s: float, seconds: float, publish: bool) -> None:

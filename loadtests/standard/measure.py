@@ -119,8 +119,9 @@ class Meter:
     ) -> Measurement:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             tally: Tally = runner.run(run)
+        share = job_share(one, tally)
         before, after = clocks.taken
-        count = max(len(tally.latencies_ns), 1)
+        count = max(tally.answers, 1)
         server_s = after.server.cpu_s - before.server.cpu_s
         driver_s = after.driver_s - before.driver_s
         store_s = after.store.cpu_s - before.store.cpu_s
@@ -138,7 +139,7 @@ class Meter:
             late_p99_ms=nearest_rank(sorted(tally.late_ns), 0.99) / 1e6 if tally.late_ns else 0.0,
             rss_bytes=after.server.rss_bytes,
             failures=dict(tally.failures),
-            job_share=job_share(one, tally),
+            job_share=share,
             curve=curve(tally.latencies_ns),
         )
 

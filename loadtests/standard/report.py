@@ -58,6 +58,11 @@ def facts(results: Results) -> list[str]:
     cpu_ratio = pairwise(results.cpu_us(QUICKSTART, SIXTEEN), results.cpu_us(PROJECT, SIXTEEN))
     if cpu_ratio:
         lines.append(f"CPU a decision at {SIXTEEN}, the quickstart's over the project's: {cpu_ratio:.2f} ×")
+    late = max((one.late_p99_ms for one in results.measurements), default=0.0)
+    if late:
+        lines.append(
+            f"the driver itself was up to {late:.2f} ms late (p99 of the worst open loop), which is in the latencies"
+        )
     if results.ledger_length:
         lines.append(f"ledger entries a customer at the end: {results.ledger_length:.1f}")
     if results.soak:

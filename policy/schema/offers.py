@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from policy.schema.types import (
     Authored,
@@ -39,6 +39,9 @@ class SendHours(Authored):
 
 class Placement(Authored):
     """A slot that asks for a message."""
+
+    # `default` is looked for by a check of our own, which can say what makes a good one; editors get it from here.
+    model_config = ConfigDict(json_schema_extra={"required": ["id", "channel", "default"]})
 
     id: Id = Field(description="how callers name it")
     channel: Id = Field(description="email, sms, push, web, …: consents and limits are kept by channel")

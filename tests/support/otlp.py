@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -79,16 +79,16 @@ def collector() -> Iterator[Collector]:
         thread.join()
 
 
-def attributes(pairs: Iterator[KeyValue] | object) -> dict[str, object]:
+def attributes(pairs: Iterable[KeyValue]) -> dict[str, object]:
     """OTLP's key-value list as a dictionary."""
-    return {pair.key: _value(pair.value) for pair in pairs}  # type: ignore[attr-defined]
+    return {pair.key: _value(pair.value) for pair in pairs}
 
 
 def _value(value: AnyValue) -> object:
     kind = value.WhichOneof("value")
     if kind == "array_value":
         return [_value(member) for member in value.array_value.values]
-    return getattr(value, kind)
+    return None if kind is None else getattr(value, kind)
 
 
 def _handler(received: Collector) -> type[BaseHTTPRequestHandler]:

@@ -21,6 +21,7 @@ from policy.bundle import Bundle, Message, Placement
 from policy.codes import Degraded, Exclusion
 from policy.consent import contact_permission
 from policy.expressions import Expression
+from policy.quick import quick_rules
 
 
 @dataclass(slots=True)
@@ -174,7 +175,7 @@ def _is_stale(source: str, max_age_s: int | None, situation: Situation) -> bool:
 class RuleRun:
     """Runs each distinct rule of a placement once, in one CEL context that holds only what the rules refer to."""
 
-    __slots__ = ("_cel", "_context", "_customer", "_dropping", "_personal", "_placement", "_rules")
+    __slots__ = ("_bundle", "_cel", "_context", "_customer", "_dropping", "_personal", "_placement")
 
     def __init__(self, placement: Placement, situation: Situation, freshness: Freshness, personal: bool) -> None:
         values = freshness.values
@@ -182,18 +183,33 @@ class RuleRun:
         self._context = situation.context_values(placement.context_names)
         self._cel: Context | None = None
         self._placement = placement
-        self._rules = situation.bundle.rules
+        self._bundle = situation.bundle
         self._personal = personal
         self._dropping = freshness.dropping
 
     def run_all(self) -> dict[int, Excluded]:
         """The rules that speak against the messages that hold them, by index, and how each says so."""
-        against = {}
-        for index in self._placement.rules:
+        against: dict[int, Excluded] = {}
+        for index in self._left_to_cel(against):
             verdict = self._run(index)
             if verdict is not None:
                 against[index] = verdict
         return against
+
+    def _left_to_cel(self, against: dict[int, Excluded]) -> tuple[int, ...]:
+        """Run what has a quick form; the rest, or all where a fact is missing or must not be read, is for CEL."""
+        if not self._personal or self._dropping:
+            return self._placement.rules
+        quick = quick_rules(self._bundle, self._placement)
+        try:
+            verdicts = quick.run(self._customer, self._context)
+        except (KeyError, TypeError):
+            return self._placement.rules
+        if False in verdicts:
+            for index, holds in zip(quick.indexes, verdicts, strict=True):
+                if not holds:
+                    against[index] = Excluded(Exclusion.NOT_ELIGIBLE, ("rule", index))
+        return quick.others
 
     def weight(self, expression: Expression) -> float:
         """A context weight; 1.0 where the rule fails: weights are scores, and scores fail open."""
@@ -203,7 +219,7 @@ class RuleRun:
             return 1.0
 
     def _run(self, index: int) -> Excluded | None:
-        rule = self._rules[index]
+        rule = self._bundle.rules[index]
         if not self._personal and not rule.impersonal:
             return Excluded(Exclusion.NOT_ELIGIBLE, ("personal",))
         if self._dropping:

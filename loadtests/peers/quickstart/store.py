@@ -15,7 +15,11 @@ import redis.asyncio as redis
 from loadtests.standard.job import CATEGORIES
 
 DAY_S = 86_400
-client = redis.from_url(os.environ.get("REDIS_URL", "redis://127.0.0.1:6379"), decode_responses=True)
+#: Connections to the store; its default of 100 would turn a burst of requests into errors.
+MAX_CONNECTIONS = 1_000
+client = redis.from_url(
+    os.environ.get("REDIS_URL", "redis://127.0.0.1:6379"), decode_responses=True, max_connections=MAX_CONNECTIONS
+)
 
 
 def counters(customer: str) -> dict[str, tuple[str, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -264,12 +265,31 @@ def test_the_published_schemas_are_schemas_and_describe_every_field() -> None:
                 assert field.get("description"), f"{file}: {name}"
 
 
+def test_the_guide_to_bundles_names_every_field() -> None:
+    guide = (ROOT / "docs" / "bundles.md").read_text()
+    words = set(re.findall(r"[a-z0-9_]+", guide))
+    for file, schema in json_schemas().items():
+        fields = [name for each in (schema, *schema.get("$defs", {}).values()) for name in each.get("properties", {})]
+        assert f"## {file}" in guide or f", {file}" in guide
+        assert [name for name in fields if name not in words] == [], file
+
+
+def test_the_guides_examples_are_as_the_schemas_want_them() -> None:
+    guide = (ROOT / "docs" / "bundles.md").read_text()
+    by_field = {name: schema for schema in json_schemas().values() for name in schema["properties"]}
+    examples = [read(text).data() for text in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)]
+    assert len(examples) > 10
+    for example in examples:
+        jsonschema.Draft202012Validator(by_field[next(iter(example))]).validate(example)
+
+
 @pytest.mark.parametrize(
     ("file", "data"),
     [
         ("attributes.yaml", {"attributes": {"x": {"type": "int", "colour": "red"}}}),
         ("attributes.yaml", {"attributes": {"x": {"type": "integer"}}}),
         ("placements.yaml", {"placements": []}),
+        ("placements.yaml", {"placements": [{"id": "x", "channel": "email"}]}),
         ("limits.yaml", {"limits": [{"id": "x", "at_most": -1}]}),
         ("messages.yaml", {"messages": [{"id": "Not Valid", "placements": ["a"]}]}),
     ],

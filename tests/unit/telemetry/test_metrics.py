@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -318,6 +318,10 @@ def test_a_label_value_outside_a_closed_list_is_a_mistake(labels: tuple[str, ...
         metrics.count(series.PROBLEMS, *labels)
 
 
+@example('say "no"')
+@example("back\\slash")
+@example("two\nlines")
+@example('\\"\\n\n')
 @settings(max_examples=50, deadline=None)
 @given(
     label=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\x85\u2028\u2029\x0b\x0c\x1c\x1d\x1e"))
