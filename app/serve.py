@@ -65,12 +65,7 @@ def _refuse_to_be_open(settings: Settings) -> None:
 def _listening(settings: Settings) -> Iterator[tuple[socket.socket, str]]:
     """The bound socket, shared by all workers, and the address people use. It accepts only when a server runs."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        listener = _bound(settings.host, settings.port)
     except OSError as error:
         raise CannotServe(
             f"cannot listen on {settings.host} port {settings.port} ({error.strerror}): stop what uses it, or take "
@@ -79,6 +74,19 @@ def _listening(settings: Settings) -> Iterator[tuple[socket.socket, str]]:
     with listener:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         yield listener, f"http://{host}:{listener.getsockname()[1]}"
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, address = found[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import perf_counter_ns
 
 from policy.codes import Step
@@ -34,7 +35,18 @@ class Watch:
 
     def server_timing(self) -> bytes:
         """The `Server-Timing` header: the steps taken, in ms (https://www.w3.org/TR/server-timing/)."""
-        entries = [
-            f"{step};dur={spent / 1e6:.3f}" for step, spent in zip(STEPS, self.durations_ns, strict=True) if spent >= 0
-        ]
-        return ", ".join(entries).encode()
+        taken = [spent for spent in self.durations_ns if spent >= 0]
+        if len(taken) == len(_USUAL) and self.durations_ns[IDENTIFY] < 0:
+            return _USUAL_TEMPLATE % tuple([spent / 1e6 for spent in taken])
+        steps = [step for step, spent in zip(STEPS, self.durations_ns, strict=True) if spent >= 0]
+        return _template(steps) % tuple([spent / 1e6 for spent in taken])
+
+
+def _template(steps: Sequence[Step]) -> bytes:
+    return ", ".join(f"{step};dur=%.3f" for step in steps).encode()
+
+
+#: A customer key needs no `identify`; all else is taken by every decision. Formatting bytes at once is three times as
+#: fast as joining ten strings.
+_USUAL = [step for step in STEPS if step is not Step.IDENTIFY]
+_USUAL_TEMPLATE = _template(_USUAL)

@@ -163,7 +163,7 @@ class _Validation:
         loc = error["loc"]
         path = list(loc)
         if len(loc) > 1 and isinstance(loc[1], int):
-            pass
+            path[1] = self._origin[str(loc[0])][loc[1]]
         key_is_wrong = error["type"] == "extra_forbidden" or path[-1:] == ["[key]"]
         if path[-1:] == ["[key]"]:
             path.pop()

@@ -92,12 +92,12 @@ class DecisionProtocol(HttpToolsProtocol):
         self.scope[FIRST_BYTE] = self._first_byte = self.loop.time()  # type: ignore[literal-required]
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
         if self._refused:
             return
         if len(self.headers) > self.limits.header_count:
             self._refuse(Problem("headers_too_large", f"at most {self.limits.header_count} headers"))
             return
+        self._in_head = False
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

@@ -139,7 +139,7 @@ class ProfileDecoder:
             None if timezone is None else timezone.decode(),
             None if language is None else language.decode(),
             tuple([self._consent(purpose, channel, raw[at]) for purpose, channel, at in layout.consents]),
-            tuple([suppression_of(field, raw[at]) for field, at in layout.suppressions]),
+            tuple([suppression_of(field, raw[at]) for field, at in layout.suppressions]) if layout.suppressions else (),
             self._values(layout, raw),
             {owner: int(raw[at] or 0) for owner, at in layout.as_of},
             contacts,
@@ -156,7 +156,9 @@ class ProfileDecoder:
             parsed = None
         if parsed is None or list(map(type, parsed)) != layout.types:
             return self._defaults | _values_one_by_one(layout.attributes, picked)
-        values = self._defaults | dict(zip(layout.names, parsed, strict=True))
+        values = dict(zip(layout.names, parsed))  # noqa: B905 — as long as each other, as their types were just equal
+        if self._defaults:
+            values = self._defaults | values
         for position, allowed in layout.enums:
             if parsed[position] not in allowed:
                 return self._defaults | _values_one_by_one(layout.attributes, picked)

@@ -24,7 +24,8 @@ COLUMNS = ("load", "server", "per second", "CPU µs", "store µs", "p50 ms", "p9
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    doubt = " (driver-bound)" if row.driver_bound else " (held up)" if row.held_up else ""
+    doubts = {"driver-bound": row.driver_bound, "held up": row.held_up, "driver late": row.driver_late}
+    doubt = "".join(f" ({what})" for what, true in doubts.items() if true)
     latencies = (f"{value:.2f}" for value in (row.p50, row.p90, row.p99, row.p999))
     costs = (f"{row.cpu_us:.0f}", f"{row.store_cpu_us:.0f}")
     return (row.label, row.name, f"{row.rate:,.0f}{doubt}", *costs, *latencies, str(row.failures))

@@ -13,6 +13,7 @@ from loadtests.standard.parts import EXPLAINED_AT, UNEXPLAINED, Memory, Soak, St
 from loadtests.standard.stage import FEAST, FEAST_SERVICE, PROJECT, QUICKSTART
 
 FULL_CORE = 0.95  # store and driver together: above it the figure is theirs, not the server's
+LATE_SHARE = 0.25  # of the p99: a driver that was later than that measured itself
 BUSY_CORE = 0.9  # a server that sixteen callers wait for and that uses less of its core was held up by other processes
 SIXTEEN = closed_label(16)
 EXPLAINED = f"explained or not, {closed_label(EXPLAINED_AT)}"
@@ -115,6 +116,7 @@ class Row:
     failures: int
     driver_bound: bool
     held_up: bool
+    driver_late: bool
 
 
 def rows_of(measurements: Sequence[Measurement]) -> list[Row]:
@@ -126,6 +128,7 @@ def rows_of(measurements: Sequence[Measurement]) -> list[Row]:
 def _row(rounds: Sequence[Measurement]) -> Row:
     latencies = [one.latency for one in rounds]
     driver_bound = median(one.driver_share for one in rounds) > FULL_CORE
+    late, p99 = median(one.late_p99_ms for one in rounds), median(one.p99 for one in latencies)
     saturated = rounds[0].loop == "closed" and rounds[0].load >= 16
     return Row(
         label=rounds[0].label,
@@ -136,9 +139,10 @@ def _row(rounds: Sequence[Measurement]) -> Row:
         store_cpu_us=median(one.store_cpu_us for one in rounds),
         p50=median(one.p50 for one in latencies),
         p90=median(one.p90 for one in latencies),
-        p99=median(one.p99 for one in latencies),
+        p99=p99,
         p999=median(one.p999 for one in latencies),
         failures=sum(sum(one.failures.values()) for one in rounds),
         driver_bound=driver_bound,
+        driver_late=late > LATE_SHARE * p99,
         held_up=saturated and not driver_bound and median(one.server_share for one in rounds) < BUSY_CORE,
     )

@@ -70,7 +70,7 @@ def started(
         child = subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**os.environ, **(env or {})},
+            env={**_clean_environment(), **(env or {})},
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches the benchmark only, which then stops its servers in order
@@ -82,6 +82,11 @@ def started(
         yield Server(name, port, psutil.Process(child.pid), time.monotonic() - begun)
     finally:
         _stop(child)
+
+
+def _clean_environment() -> dict[str, str]:
+    """Without settings that happen to stand in the caller's shell: the job says how the project is set."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("NEXTBEST_")}
 
 
 def _await_ready(child: subprocess.Popen[bytes], port: int, path: str, log: Path, begun: float) -> None:

@@ -96,6 +96,13 @@ def test_a_rate_that_the_driver_limited_says_so() -> None:
     assert "driver-bound" in report.cells(row)[2]
 
 
+def test_latencies_that_are_mostly_the_drivers_own_lateness_say_so() -> None:
+    (row,) = rows_of([replace(ONE, late_p99_ms=1.1)])
+    assert "driver late" in report.cells(row)[2]
+    (row,) = rows_of([replace(ONE, late_p99_ms=0.9)])
+    assert "driver late" not in report.cells(row)[2]
+
+
 def test_a_server_that_other_processes_held_up_says_so() -> None:
     (row,) = rows_of([replace(ONE, server_share=0.6)])
     assert "held up" in report.cells(row)[2]

@@ -207,6 +207,18 @@ def test_without_a_consent_file_everything_is_opt_in(folder: Folder) -> None:
     assert (default.contact, default.personalisation) == ("opt_in", "opt_in")
 
 
+def test_a_consent_file_without_a_default_row_is_opt_in_elsewhere(folder: Folder) -> None:
+    folder.change(
+        "consent.yaml", "  default: {contact: opt_in,  personalisation", "  FR: {contact: opt_out, personalisation"
+    )
+    regions = load(folder.path).regions
+    assert (regions["FR"].contact, regions["default"].contact, regions["default"].personalisation) == (
+        "opt_out",
+        "opt_in",
+        "opt_in",
+    )
+
+
 def test_region_timezone_and_language_are_always_in_the_context(folder: Folder) -> None:
     (folder.path / "context.yaml").write_text("context:\n  trigger: {type: enum, values: [none, browse]}\n")
     assert set(load(folder.path).context) == {"region", "timezone", "language", "trigger"}

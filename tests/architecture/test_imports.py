@@ -1,0 +1,29 @@
+"""Imports point one way, and starting a server imports nothing that only training needs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from importlinter.cli import lint_imports
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Seconds of import time and hundreds of megabytes that a server has no use for.
+NEVER_SERVED = {"lightgbm", "pandas", "pyarrow", "sklearn", "scipy", "onnx", "onnxmltools", "matplotlib"}
+
+
+def test_the_import_contracts_hold() -> None:
+    assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), cache_dir=None) == 0
+
+
+def test_serving_imports_no_training_library() -> None:
+    code = "import sys, app.main, app.serve, app.store.embedded; print(*{name.split('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) & NEVER_SERVED == set()
+
+
+def test_the_store_starts_before_anything_heavy_is_imported() -> None:
+    code = "import sys, app.cli, app.serve, app.store.embedded; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) & {"fastapi", "onnxruntime", "numpy", "redis", "opentelemetry"} == set()
