@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from app.settings import Settings
+
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = sorted(ROOT.glob("requirements*.lock"))
 PIN = re.compile(r"[a-z0-9-]+==[\w.!+]+( ; [^\\]+)?( \\)?\Z")
@@ -49,6 +51,11 @@ def test_every_direct_dependency_is_locked_and_gives_its_reason() -> None:
         if re.match(r'    "[A-Za-z-]+([>=;].*|)",?$', line) and "#" not in lines[number - 1]
     ]
     assert unexplained == []
+
+
+def test_every_setting_is_in_the_operator_s_guide() -> None:
+    guide = (ROOT / "docs" / "operations.md").read_text()
+    assert [name for name in Settings.model_fields if f"| `NEXTBEST_{name.upper()}` |" not in guide] == []
 
 
 def pins(lock: str) -> dict[str, tuple[str, ...]]:

@@ -98,8 +98,10 @@ def encode(
     Args:
         answers: rendered decisions, without `excluded`.
         personal: for each decision whether personal facts were allowed to be read.
-        explanation: False leaves out why candidates were excluded; only to measure what explaining costs.
+        explanation: False leaves out facts, scores and reasons; only to measure what explaining costs.
     """
+    if not explanation:
+        situation, decisions = _unexplained(situation, decisions)
     bundle = situation.bundle
     packed = ormsgpack.packb(
         [
@@ -111,13 +113,20 @@ def encode(
             situation.seed,
             [[placement.index for placement in asked.placements], asked.context, asked.budget_ms],
             _facts(situation, decisions, personal),
-            [_decision(decision, answer, explanation) for decision, answer in zip(decisions, answers, strict=True)],
+            [_decision(decision, answer) for decision, answer in zip(decisions, answers, strict=True)],
             elapsed_us,
             asked.trace_id,
             release,
         ]
     )
     return packed if len(packed) <= DEFLATE_OVER_BYTES else _DEFLATED + zlib.compress(packed, 1)
+
+
+def _unexplained(situation: Situation, decisions: Sequence[Decision]) -> tuple[Situation, list[Decision]]:
+    """What was decided, without what would explain it."""
+    facts = situation.facts._replace(values={}, as_of_ms={}, contacts=())
+    bare = [d._replace(excluded={}, scored=(), responses=(), scores=(), admissible=()) for d in decisions]
+    return situation._replace(facts=facts), bare
 
 
 def _facts(situation: Situation, decisions: Sequence[Decision], personal: Sequence[bool]) -> list[Any]:
@@ -160,9 +169,8 @@ def _allowed_facts(
     return tuple((fact.index, fact.name, fact.owner) for fact in bundle.facts if fact.name in names)
 
 
-def _decision(decision: Decision, answer: bytes, explanation: bool) -> list[Any]:
+def _decision(decision: Decision, answer: bytes) -> list[Any]:
     window, funnel = decision.window, decision.funnel
-    excluded = decision.excluded if explanation and decision.excluded else {}
     return [
         _ACTION_AT[decision.action],
         _RUNG_AT[decision.rung],
@@ -180,7 +188,7 @@ def _decision(decision: Decision, answer: bytes, explanation: bool) -> list[Any]
         array("f", decision.responses).tobytes(),  # what ONNX gave is float32: nothing is lost
         array("d", decision.scores).tobytes(),
         bytes(decision.admissible) if len(decision.placement.candidates) < 256 else decision.admissible,
-        [[position, _EXCLUSION_AT[why.code], why.detail] for position, why in excluded.items()],
+        [[position, _EXCLUSION_AT[why.code], why.detail] for position, why in (decision.excluded or {}).items()],
         answer_digest(answer),
     ]
 
