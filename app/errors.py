@@ -42,6 +42,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "headers_too_large": (431, "the request's headers are over the limit"),
     "internal": (500, "an error on our side"),
     "overloaded": (503, "more requests than can be answered in time"),
+    "batch_interrupted": (503, "the batch ended before its last line"),
     "store_unavailable": (503, "the store cannot be reached"),
     "durability_unmet": (503, "the store could not promise durability"),
 }

@@ -29,7 +29,7 @@ from app.core.decision.commit import Idempotency
 from app.flows.decide import Decider
 from app.flows.reconcile import Reconciler
 from app.http import bundle as bundle_route
-from app.http import customers, decide, decisions, health, metrics, problems
+from app.http import batch, customers, decide, decisions, health, metrics, problems
 from app.http.auth import Authenticator, AuthMiddleware
 from app.scoring import ModelRunner
 from app.settings import Durability, Settings
@@ -117,7 +117,7 @@ def create_app() -> FastAPI:
     app.state.settings = settings
     app.state.drain = health.Drain()
     problems.install(app, lambda code: app.state.services.metrics.count(series.PROBLEMS, code))
-    for module in (decide, decisions, customers, bundle_route, metrics, health):
+    for module in (decide, batch, decisions, customers, bundle_route, metrics, health):
         app.include_router(module.router)
     authenticator = app.state.authenticator = Authenticator(settings.keys_file)
     app.add_middleware(AuthMiddleware, authenticator=authenticator)

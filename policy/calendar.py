@@ -13,8 +13,11 @@ Unit = Literal["day", "week", "month"]
 Zone = str | int
 
 QUARTER_MS = 900_000  # every offset in the zone database since 1972 is a multiple of 15 minutes
+#: Offsets in use that are no whole hours, in minutes (https://en.wikipedia.org/wiki/List_of_UTC_offsets): a day begins
+#: there while no whole-hour zone has midnight.
+_BROKEN_HOURS = (-570, -210, -150, 210, 270, 330, 345, 390, 525, 570, 630, 765, 825)
 #: Everywhere that a person may be: UTC−12 to UTC+14.
-ANYWHERE: tuple[Zone, ...] = tuple(range(-12 * 60, 14 * 60 + 1, 60))
+ANYWHERE: tuple[Zone, ...] = tuple(sorted((*range(-12 * 60, 14 * 60 + 1, 60), *_BROKEN_HOURS)))
 
 
 @cache

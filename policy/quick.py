@@ -62,6 +62,11 @@ def _kind(declared: str) -> str:
     return {"float": "double"}.get(declared, declared if declared in ("int", "bool") else "string")
 
 
+def _integer(literal: Node) -> int:
+    """The value of a whole number: decimal, also with leading zeros (`010` is ten), or hexadecimal."""
+    return int(literal.text, 16 if literal.text.startswith("0x") else 10)
+
+
 def _function(verdicts: list[ast.expr]) -> Callable[[Facts, Facts], tuple[bool, ...]]:
     arguments = ast.arguments(
         posonlyargs=[ast.arg("customer"), ast.arg("context")], args=[], kwonlyargs=[], kw_defaults=[], defaults=[]
@@ -107,7 +112,7 @@ class _Translator:
     def _is_exact_mix(self, left: Node, right: Node, kinds: tuple[str, str]) -> bool:
         """A decimal fact against a whole constant that is exact as a decimal number."""
         literal = right if kinds == ("double", "int") else left if kinds == ("int", "double") else None
-        return literal is not None and literal.kind == "literal" and int(literal.text, 0) <= _EXACT_INT_MAX
+        return literal is not None and literal.kind == "literal" and _integer(literal) <= _EXACT_INT_MAX
 
     def _membership(self, item: Node, items: Node) -> ast.expr:
         if items.kind != "list" or any(part.kind != "literal" for part in items.parts):
@@ -138,7 +143,7 @@ class _Translator:
         if kind == "string":
             return ast.Constant(text_of(node))
         if kind == "int":
-            return ast.Constant(int(node.text, 0))
+            return ast.Constant(_integer(node))
         if kind == "double":
             return ast.Constant(float(node.text))
         if kind == "bool":

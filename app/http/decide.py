@@ -57,6 +57,8 @@ class DecideEndpoint:
             await self._answer(scope, receive, send, watch, first_byte_s)
         except Problem as problem:
             services.metrics.count(series.PROBLEMS, problem.code)
+            if watch.durations_ns[ADMIT] < 0:  # it was not admitted, and that took its time
+                watch.mark(ADMIT)
             extra = [(b"server-timing", watch.server_timing())]
             await send_problem(send, problem, [*extra, (b"allow", b"POST")] if problem.status == 405 else extra)
         except Exception:

@@ -5,6 +5,7 @@ Shared by `POST /v1/decide` and every line of `/v1/decide/batch`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Annotated, Any
@@ -30,7 +31,7 @@ EXAMPLE = {
 class DecideBody(BaseModel):
     """Which message, if any, should this customer get now?"""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)  # `"40"` is no number, and `"yes"` no truth value
 
     customer: str | dict[str, str] = Field(
         description="The key, or one alias: `user_id`, `anonymous_id`, `email_sha256`, `phone_sha256`, `external`."
@@ -172,9 +173,9 @@ def _value(field: ContextField, value: Any) -> Any:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if field.type == "bool" and isinstance(value, bool):
         return value
-    if field.type == "int" and number and isinstance(value, int):
+    if field.type == "int" and number and isinstance(value, int) and -(2**63) <= value < 2**63:  # as rules count
         return _in_range(field, value)
-    if field.type == "float" and number:
+    if field.type == "float" and number and abs(value) <= sys.float_info.max:  # false for NaN too
         return _in_range(field, float(value))
     raise ValueError(f"expected {_EXPECTED[field.type]}")
 

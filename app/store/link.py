@@ -116,9 +116,11 @@ class Link:
             return
         self._wire, self.last_error = None, "the link was closed"  # an end we asked for is no disconnect
         self._usable.clear()
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        while not self._task.done():
+            # More than once: before Python 3.12 `wait_for`, with which redis-py sends, swallows a cancellation that
+            # comes as it ends (https://github.com/python/cpython/issues/86296).
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=0.05)
         self._task = None
 
     # Keeping connected

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from app.core.decision.eligible import Pool
 from app.core.decision.exclusion import Excluded
 from app.core.decision.situation import Situation
-from policy.bundle import Placement
+from policy.bundle import Bundle, Placement
 from policy.codes import Exclusion
 from policy.facts import Contact
 from policy.limits import reached_limits
@@ -96,8 +96,14 @@ def _ends_of_validity(placement: Placement) -> tuple[tuple[int, int], ...]:
 def _reached(
     placement: Placement, situation: Situation, contacts: Sequence[Contact], window: SendWindow
 ) -> dict[int, tuple[Contact, ...]]:
-    if not contacts or not placement.limits:
+    if not placement.limits or (not contacts and not _forbids(situation.bundle, placement)):
         return {}
     return reached_limits(
         situation.bundle, placement, contacts, window.not_before_ms, window.not_after_ms, situation.zones
     )
+
+
+@lru_cache(maxsize=1024)
+def _forbids(bundle: Bundle, placement: Placement) -> bool:
+    """Whether some limit of the placement leaves room for no contact at all (`at_most: 0`)."""
+    return any(bundle.limits[index].at_most == 0 for index in placement.limits)

@@ -29,8 +29,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 REGISTRY = Path(__file__).parent / "registry"
-LOOPS_ALWAYS = {"moody": 300, "bursty": 0}
-LOOPS_SLOW, LOOPS_ENDLESS = 40_000, 700_000
+LOOPS_ALWAYS = {"moody": 1_000, "bursty": 0}
+LOOPS_SLOW, LOOPS_ENDLESS = 150_000, 1_500_000
 SIZE = 64
 
 node, info = helper.make_node, helper.make_tensor_value_info
@@ -40,12 +40,18 @@ def constant(name: str, value: object, dtype: type) -> onnx.TensorProto:
     return numpy_helper.from_array(np.array(value, dtype), name)
 
 
-def answers() -> list[onnx.NodeProto]:
-    """`mood`, and `probabilities` where NaN, a missing row and a failure are chosen by it. Adds `spent`, always 0."""
+def inputs() -> list[onnx.NodeProto]:
+    """`mood`, with gaps filled, and `pull`."""
     return [
         node("Split", ["x", "one_each"], ["raw_mood", "pull"], axis=1),
         node("IsNaN", ["raw_mood"], ["gap"]),
         node("Where", ["gap", "zero", "raw_mood"], ["mood"]),
+    ]
+
+
+def answers() -> list[onnx.NodeProto]:
+    """`probabilities`, where NaN, a missing row and a failure are chosen by `mood`. Adds `spent`, always 0."""
+    return [
         node("Mul", ["pull", "fifth"], ["worth"]),
         node("Add", ["worth", "tenth"], ["plain"]),
         node("Equal", ["mood", "mood_nan"], ["is_nan"]),
@@ -127,5 +133,5 @@ def write(name: str, nodes: list[onnx.NodeProto], always: int) -> None:
 
 if __name__ == "__main__":
     for looping, rounds_always in LOOPS_ALWAYS.items():
-        write(looping, effort() + answers(), rounds_always)
-    write("touchy", [node("Identity", ["zero"], ["spent"]), *answers()], 0)
+        write(looping, inputs() + effort() + answers(), rounds_always)
+    write("touchy", [*inputs(), node("Identity", ["zero"], ["spent"]), *answers()], 0)

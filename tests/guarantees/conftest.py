@@ -1,0 +1,108 @@
+"""Three servers on one store for all tests of this folder; the third one's way to the store can be made to misbehave.
+
+Tests use customers of their own (`customers`), and never empty the store, which would take from running servers what
+they have learnt of it. Proofs that take long are marked `long` and run by `pytest -m long tests/guarantees`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
+
+import pytest
+import redis
+
+from tests.support.scripted import ProxyBeside, proxy_beside
+from tests.support.server import Client, Server
+from tests.support.valkey import Store
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: a proof that takes minutes (`pytest -m long tests/guarantees`)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "long" in (config.option.markexpr or ""):
+        return
+    left = [item for item in items if item.get_closest_marker("long")]
+    items[:] = [item for item in items if not item.get_closest_marker("long")]
+    config.hook.pytest_deselected(items=left)
+
+
+@pytest.fixture(scope="session")
+def store() -> Iterator[Store]:
+    store = Store()
+    store.start()
+    yield store
+    store.remove()
+
+
+@pytest.fixture(scope="session")
+def proxy_beside_store(store: Store) -> Iterator[ProxyBeside]:
+    with proxy_beside(store.socket_path) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def all_servers(store: Store, proxy_beside_store: ProxyBeside) -> Iterator[list[Server]]:
+    with ExitStack() as stack:
+        urls = (store.url, store.url, proxy_beside_store.url)
+        servers = [stack.enter_context(Server.on(url, wait=False)) for url in urls]
+        for server in servers:
+            server.wait(server.is_ready)
+        yield servers
+
+
+@pytest.fixture
+async def proxy(proxy_beside_store: ProxyBeside, all_servers: list[Server]) -> AsyncIterator[ProxyBeside]:
+    """The third server's proxy, without faults and with the server ready, before and after the test."""
+    yield proxy_beside_store
+    proxy_beside_store.heal()
+    all_servers[2].wait(all_servers[2].is_ready)
+
+
+@pytest.fixture
+async def servers(all_servers: list[Server]) -> AsyncIterator[list[Server]]:
+    yield all_servers
+    for server in all_servers:
+        await server.client.close()
+
+
+@pytest.fixture
+def clients(servers: list[Server]) -> list[Client]:
+    return [server.client for server in servers]
+
+
+@pytest.fixture
+def client(clients: list[Client]) -> Client:
+    """The first server's; its way to the store is never disturbed."""
+    return clients[0]
+
+
+@pytest.fixture
+def shaky(clients: list[Client], proxy: ProxyBeside) -> Client:
+    """The third server's, whose store `proxy` disturbs."""
+    return clients[2]
+
+
+_numbers = count()
+
+
+@pytest.fixture
+def customers(request: pytest.FixtureRequest) -> Callable[[int], list[str]]:
+    """`customers(3)`: keys that no other test uses."""
+    return lambda n: [f"c{next(_numbers)}_{n}" for _ in range(n)]
+
+
+@pytest.fixture
+def customer(customers: Callable[[int], list[str]]) -> str:
+    return customers(1)[0]
+
+
+@pytest.fixture
+def inside(store: Store) -> Iterator[redis.Redis]:
+    """The store, as somebody sees it who may look at everything."""
+    connection = redis.Redis(unix_socket_path=str(store.socket_path))
+    yield connection
+    connection.close()

@@ -1,0 +1,35 @@
+"""One server process for all tests that ask it things, on a real store, serving the contract bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from redis import Redis
+
+from tests.support.contract import Caller, served_folder
+from tests.support.serving import Server
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Shared: tests use customers of their own, and leave the process, its settings and the store's data alone."""
+    folder: Path = served_folder(tmp_path_factory.mktemp("contract"))
+    with Server(folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def caller(server: Server) -> Iterator[Caller]:
+    with httpx.Client(base_url=server.url, timeout=10) as http:
+        yield Caller(http)
+
+
+@pytest.fixture(scope="session")
+def store(server: Server) -> Iterator[Redis]:
+    """The server's store, seen from outside."""
+    client = Redis(unix_socket_path=str(server.store.socket_path))
+    yield client
+    client.close()
