@@ -13,8 +13,9 @@ from app.core.decision.eligible import Pool
 from app.core.decision.score import Scoring
 from models.contract import InputPlan, Matrix
 from models.load import ModelRefused, load_model
-from models.scorer import ModelFailed, ModelTimeout, ModelUnavailable, Scorer
+from models.scorer import INLINE_S_MAX, ModelFailed, ModelTimeout, ModelUnavailable, Scorer
 from models.session import Model
+from models.turn import TurnScorer
 from policy.bundle import Bundle, ModelRef, Placement
 from policy.codes import Degraded
 
@@ -38,6 +39,7 @@ class ModelRunner:
     ) -> None:
         """`on_run(model, rows)` and `on_failure(model, kind)` count."""
         self._scorer = Scorer()
+        self._turn = TurnScorer()
         self._on_run = on_run
         self._on_failure = on_failure
         self.refused: list[str] = []
@@ -57,23 +59,29 @@ class ModelRunner:
     def score(
         self, placement: Placement, ref: ModelRef, pool: Pool, time_left_s: float
     ) -> Scoring | Awaitable[Scoring]:
-        """Score the pool: at once where the model is quick, else something to wait for, at most `time_left_s`."""
+        """Score the pool: with all others of this turn where the model is quick, else in a thread, for at most
+        `time_left_s`."""
         model = self._models.get(ref.index)
         if model is None:
             return MISSING
         matrix = self._plans[placement.index].matrix(pool.values, pool.positions)
         if matrix is None:
             return GAPS
+        rows = len(matrix)
+        cost_s = model.cost.seconds(rows)
+        if cost_s <= INLINE_S_MAX:
+            return self._score_in_turn(model, matrix, rows)
+        if cost_s > time_left_s:  # not even started: it could not end in time
+            self._on_failure(model.name, "timeout")
+            return TIMEOUT
+        return self._score_in_thread(model, matrix, time_left_s)
+
+    async def _score_in_turn(self, model: Model, matrix: Matrix, rows: int) -> Scoring:
         try:
-            responses = self._scorer.score_inline(model, matrix)
+            responses = await self._turn.join(model, matrix)
         except (ModelFailed, ModelUnavailable) as error:
             return self._failed(model, error)
-        if responses is None and self._scorer.predicted_cost_s(model, len(matrix)) > time_left_s:
-            self._on_failure(model.name, "timeout")
-            return TIMEOUT  # not even started: it could not end in time
-        if responses is None:
-            return self._score_in_thread(model, matrix, time_left_s)
-        self._on_run(model.name, len(responses))
+        self._on_run(model.name, rows)
         return Scoring(responses)
 
     async def _score_in_thread(self, model: Model, matrix: Matrix, time_left_s: float) -> Scoring:

@@ -85,7 +85,7 @@ class Scorer:
             scores = model.propensities(model.session.run_in_place(matrix), rows)
         except Exception as error:
             model.breaker.fail(time.perf_counter())
-            raise _failed(model, error) from error
+            raise as_failure(model, error) from error
         model.cost.observe(rows, time.perf_counter() - start_s)
         model.breaker.succeed()
         return scores
@@ -189,7 +189,7 @@ def _deliver(run: _Run, outcome: list[float] | Exception, spent_s: float) -> Non
         return
     if isinstance(outcome, Exception):
         run.model.breaker.fail(time.perf_counter())
-        failure = _failed(run.model, outcome)
+        failure = as_failure(run.model, outcome)
         failure.__cause__ = outcome
         run.future.set_exception(failure)
     else:
@@ -209,7 +209,7 @@ def _time_out(run: _Run) -> None:
     run.future.set_exception(ModelTimeout(f"`{run.model.name}` took too long"))
 
 
-def _failed(model: Model, error: Exception) -> ModelFailed:
+def as_failure(model: Model, error: Exception) -> ModelFailed:
     """The runtime's own text may quote what it was given, so only its kind is repeated."""
     reason = str(error) if isinstance(error, ModelFailed) else f"raised {type(error).__name__}"
     return ModelFailed(f"`{model.name}` {reason}")

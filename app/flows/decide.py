@@ -22,6 +22,7 @@ from app.core.decision.commit import (
     Moved,
     NewContact,
     Outcome,
+    Refused,
     Twin,
     Unknown,
     Unreadable,
@@ -137,8 +138,10 @@ class Decider:
         while True:
             if isinstance(reading, Unreadable):
                 return self._without_facts(request, customer, watch, reading, seed, chance)
-            if reading.kept is not None:
+            if isinstance(reading, Twin):
                 return _replayed(request, customer, reading.kept)
+            if isinstance(reading, Refused):  # answered before, and nobody can say now what
+                return self._undecided(request, customer, watch, Reason.FACTS_UNAVAILABLE, Degraded.FACTS_UNAVAILABLE)
             proposal = await self._propose(request, customer, reading.facts, seed, chance, watch, deadline)
             if request.dry_run:
                 return self._respond(request, customer, proposal, watch, conflicts)

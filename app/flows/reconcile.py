@@ -1,5 +1,5 @@
 """What must still be done after an answer was given: releases of commits of unknown fate, and the log of what was sent
-while the store was away. In memory, bounded, in order, tried until done.
+while the store was away. In memory, bounded, tried until done.
 
 A process that dies with work here leaves reservations that nobody uses: limits stay closed, never opened.
 """
@@ -30,7 +30,7 @@ class Reconciler:
     """One a process: `start()` on the loop, `close()` at the end, which tries once more to finish."""
 
     def __init__(self, store: DecisionStore, on_done: Callable[[str], None]) -> None:
-        """`on_done(result)` counts: `released`, `absent`, `logged`, `dropped`."""
+        """`on_done(result)` counts: `released`, `absent`, `answered`, `logged`, `dropped`."""
         self._store = store
         self._on_done = on_done
         self._queue: deque[tuple[bool, Intent]] = deque()
@@ -88,6 +88,7 @@ class Reconciler:
             is_release, intent = self._queue[0]
             wait_s = await (self._release(intent) if is_release else self._log(intent))
             if wait_s > 0:
+                self._queue.rotate(-1)  # what fails for ever must not hold up the others
                 await asyncio.sleep(wait_s)
                 continue
             self._queue.popleft()

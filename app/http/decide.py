@@ -24,7 +24,7 @@ from app.http.problems import send_problem
 from app.http.protocol import FIRST_BYTE
 from app.telemetry import series
 from app.telemetry.traceparent import trace_context
-from app.watch import ADMIT, COMMIT, READ, RESPOND, Watch
+from app.watch import ADMIT, RESPOND, Watch
 
 if TYPE_CHECKING:
     from app.main import Services
@@ -99,8 +99,7 @@ class DecideEndpoint:
             raise Problem("durability_unmet", "the store could not promise that the decision is on disk", None, 1)
         watch.mark(RESPOND)
         await _send(send, answered, watch)
-        durations = watch.durations_ns
-        admission.learn((sum(durations) - durations[READ] - durations[COMMIT]) / 1e9)
+        admission.answered()
         services.observer.answered(answered, watch, context, request.budget_ms, request.request_id)
 
 

@@ -52,13 +52,14 @@ async def check_server(client: Redis, *, strict: bool) -> list[str]:
     An evicted ledger would open limits, so every `maxmemory-policy` but `noeviction` is a finding, and so is one that
     cannot be read. `strict` asks for the durability that the guarantees name: every write on disk before its answer.
     """
-    info: dict[str, Any] = await client.info()
+    try:
+        info: dict[str, Any] = await client.info()
+    except NoPermissionError:
+        return ["the store's user may not use `INFO`: grant it, so that the store can be checked"]
     findings = _check_version(info)
     if info.get("role") != "master":
         findings.append("the store is a replica: point the server at the primary")
-    policy = await _setting(client, "maxmemory-policy") or info.get("maxmemory_policy")
-    if policy != "noeviction":
-        findings.append(f"`maxmemory-policy` is `{policy or 'unknown'}`: set it to `noeviction`")
+    findings += _check_eviction(await _setting(client, "maxmemory-policy") or info.get("maxmemory_policy"))
     if strict:
         findings += await _check_durability(client, info)
     return findings
@@ -73,6 +74,12 @@ def _check_version(info: dict[str, Any]) -> list[str]:
     if _numbers(version) >= least:
         return []
     return [f"{name} {version} is too old: {name} {least[0]}.{least[1]} or later is needed"]
+
+
+def _check_eviction(policy: str | None) -> list[str]:
+    if policy == "noeviction":
+        return []
+    return [f"`maxmemory-policy` is `{policy or 'unknown'}`: set it to `noeviction`"]
 
 
 def _numbers(version: str) -> tuple[int, ...]:

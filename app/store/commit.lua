@@ -17,7 +17,8 @@
 --      13… score (ms), member of every contact
 --
 -- Returns {"ok", stream id}
---      or {"twin", value}: the idempotency key was used before; nothing is written
+--      or {"twin", value}: the idempotency key was used before; nothing is written but that the answer stands, which
+--         the byte after base id (13) and request hash (16) says: it is given now, and cannot be released any more
 --      or {"late"}: commit_by has passed; nothing is written
 --      or {"moved", TIME, profile, ledger with scores}: a version moved; nothing is written
 --
@@ -26,11 +27,17 @@ local idempotency = ARGV[7] ~= '0' and KEYS[4]
 local first = idempotency and 5 or 4
 if idempotency then
   local seen = redis.call('GET', idempotency)
-  if seen then return {'twin', seen} end
+  if seen then
+    redis.call('SETRANGE', idempotency, 29, '=')
+    return {'twin', seen}
+  end
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if now > tonumber(ARGV[3]) then return {'late'} end
+
+-- Written after the fact, and now once more because the reply was lost: it is in the log already.
+if ARGV[1] == '*' and KEYS[first] and redis.call('EXISTS', KEYS[first]) == 1 then return {'ok', ''} end
 
 local versions = redis.call('HMGET', KEYS[1], '!g', '!l')
 local ledger_version = versions[2] or '0'

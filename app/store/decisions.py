@@ -48,6 +48,9 @@ STREAM_ENTRY_BYTES = 40
 #: How long strict mode waits for the disk.
 DURABLE_WITHIN_MS = 500
 BODY_HASH_BYTES = 16
+#: Where an idempotency record says whether its answer was given to a repeat, and then stands.
+STANDS_AT = BASE_BYTES + BODY_HASH_BYTES
+STANDS, FALLIBLE = b"=", b"?"
 #: Error replies after which nothing of a script has been applied: the store checks these before it runs one.
 #: https://valkey.io/topics/eval-intro/ (script flags): a `#!lua` script without `allow-oom` is refused up front.
 REFUSALS = frozenset(
@@ -59,6 +62,7 @@ MISPLACED = frozenset({"READONLY", "MASTERDOWN", "LOADING"})
 
 COMMIT = Script.load("commit.lua")
 RELEASE = Script.load("release.lua")
+LET_STAND = Script.load("let_stand.lua")
 
 _TIME = pack("TIME")
 _HGETALL = command_prefix(2, "HGETALL")
@@ -114,8 +118,11 @@ class DecisionStore:
             return None
         return fallback_key(alias.kind, alias.value, self.hash_key) if reply is None else str(reply, "ascii")
 
-    async def read(self, customer: str, idempotency: Idempotency | None, deadline: float) -> Reading | Unreadable:
-        """One round trip. `deadline`: loop time, s.
+    async def read(
+        self, customer: str, idempotency: Idempotency | None, deadline: float
+    ) -> Reading | Twin | Refused | Unreadable:
+        """One round trip (two for a repeat of an idempotency key that was not repeated before). `deadline`: loop time,
+        s.
 
         The profile is read before the ledger, so that its versions are never newer than the ledger that was seen: a
         contact that slips in between makes the commit see a version that moved.
@@ -127,23 +134,38 @@ class DecisionStore:
             packed += _GET + bulk(keys.idempotency(idempotency.key_hash))
             replies = 4
         try:
-            return self._reading(await self._link.call(packed, replies, deadline))
+            got = await self._link.call(packed, replies, deadline)
         except StoreError as error:
             return Unreadable(type(error).__name__, isinstance(error, StoreTimeout))
+        if idempotency is not None and isinstance(got[3], bytes):  # whether the facts can be read or not
+            return await self._twin(keys.idempotency(idempotency.key_hash), got[3], deadline)
+        return self._reading(got)
+
+    async def _twin(self, name: bytes, value: bytes, deadline: float) -> Twin | Refused:
+        """What a repeat of an idempotency key gets. A `send` is first made to stand: who committed it may not have
+        heard so, may have answered `suppress`, and may be about to take it back."""
+        if value[STANDS_AT : STANDS_AT + 1] == STANDS:
+            return Twin(_kept(value))
+        try:
+            reply, *synced = await self._commit_call(_packed(LET_STAND, [name], [], whole=True), deadline)
+        except StoreError as error:
+            return Refused(type(error).__name__)
+        if isinstance(reply, ReplyError):
+            return Refused(self._kind(reply))
+        if reply is None:
+            return Refused("TakenBack")
+        return Twin(_kept(reply)) if all(_is_on_disk(each) for each in synced) else Refused("NotOnDisk")
 
     def _reading(self, replies: list[Any]) -> Reading | Unreadable:
         for reply in replies:
             if isinstance(reply, ReplyError):
                 return Unreadable(self._kind(reply), False)
-        kept = _kept(replies[3]) if len(replies) > 3 and replies[3] is not None else None
-        return self._decode(replies[0], replies[1], replies[2], kept)
+        return self._decode(replies[0], replies[1], replies[2])
 
-    def _decode(
-        self, time: list[bytes], profile: list[bytes], ledger: list[bytes], kept: Kept | None
-    ) -> Reading | Unreadable:
+    def _decode(self, time: list[bytes], profile: list[bytes], ledger: list[bytes]) -> Reading | Unreadable:
         """Replies as facts; closed where they cannot be understood or something is missing that must be there."""
         try:
-            return Reading(self.facts(time, profile, ledger), kept)
+            return Reading(self.facts(time, profile, ledger))
         except UnknownField:
             self.unknown_field_seen = True
             return Unreadable("UnknownField", False)
@@ -205,7 +227,7 @@ class DecisionStore:
             b"%d" % intent.commit_by_ms,
             intent.record,
             b"%d" % self._log_entries_max(len(intent.record)),
-            b"" if idempotency is None else bytes.fromhex(intent.base) + idempotency.body_hash + intent.answer,
+            b"" if idempotency is None else _kept_value(intent, idempotency),
             b"0" if idempotency is None else b"%d" % IDEMPOTENCY_TTL_S,
             b"%d" % self._bundle.ledger_retention_s,
             b"" if intent.forget_before_ms is None else b"%d" % intent.forget_before_ms,
@@ -239,9 +261,9 @@ class DecisionStore:
             case b"ok":
                 return Committed(durable)
             case b"moved":
-                return Moved(self._decode(reply[1], reply[2], reply[3], None))
+                return Moved(self._decode(reply[1], reply[2], reply[3]))
             case b"twin":
-                return Twin(_kept(reply[1]))
+                return Twin(_kept(reply[1])) if durable else Refused("NotOnDisk")
             case b"late":
                 return Late()
         return Unknown("Garbled", False)
@@ -260,9 +282,15 @@ def _packed(script: Script, keys: Sequence[bytes], args: Sequence[bytes], whole:
     return pack(*head, len(keys), *keys, *args)
 
 
+def _kept_value(intent: Intent, idempotency: Idempotency) -> bytes:
+    """An idempotency record: base id (13 bytes), hash of the request (16), whether it stands (1), the answer. What
+    contacts nobody is never taken back, and stands at once."""
+    stands = FALLIBLE if intent.contacts else STANDS
+    return bytes.fromhex(intent.base) + idempotency.body_hash + stands + intent.answer
+
+
 def _kept(value: bytes) -> Kept:
-    """An idempotency record: base id (13 bytes), hash of the request (16), the answer."""
-    return Kept(value[BASE_BYTES : BASE_BYTES + BODY_HASH_BYTES], value[BASE_BYTES + BODY_HASH_BYTES :])
+    return Kept(value[BASE_BYTES:STANDS_AT], value[STANDS_AT + 1 :])
 
 
 def _is_on_disk(reply: Any) -> bool:

@@ -108,7 +108,7 @@ IDEMPOTENT_REPLAYS = Family(
 )
 RELEASES = Family(
     "releases_total", "counter", "Releases of reservations whose commit had an unknown fate.", ("result",),
-    _each(("released", "absent", "logged", "dropped")), at_most=8,
+    _each(("released", "absent", "answered", "logged", "dropped")), at_most=8,
 )  # fmt: skip
 SPANS_DROPPED = Family(
     "spans_dropped_total", "counter", "Spans lost: the queue was full, or the collector did not take them.",

@@ -42,7 +42,7 @@ async def test_a_repeat_long_after_gets_the_same_bytes_even_where_it_would_be_de
     await clients[0].consent(customer, "denied")
     again = await clients[1].decide(customer, "once", key="k")
     assert (again.body, again.headers["idempotency-replayed"]) == (first.body, "true")
-    other = await clients[1].decide(customer, "once", key="another")
+    other = await clients[0].decide(customer, "once", key="another")
     assert other.first["reason"] == "consent_denied"
 
 

@@ -62,20 +62,22 @@ async def test_what_is_acknowledged_while_the_commit_is_on_its_way_wins(
     hold.release()
     answer = await deciding
     assert answer.first["action"] == "suppress", answer.first
-    assert answer.first["reason"].split(":")[0] in ("consent_denied", "suppressed")
+    # A source that is named for the first time is unknown to this server for a moment: it then suppresses all the same.
+    assert answer.first["reason"].split(":")[0] in ("consent_denied", "suppressed", "facts_unavailable")
     assert look.contacts(inside, customer) == 0
 
 
 async def test_what_is_acknowledged_while_a_slow_model_thinks_wins(
     clients: list[Client], customer: str, inside: redis.Redis
 ) -> None:
-    await clients[0].welcome(customer, mood=4)
-    for _ in range(2):  # a model of that mood becomes known as slow; the first two runs may still end in time
-        deciding = asyncio.create_task(clients[1].decide(customer, "moody"))
-        while not deciding.done() and not (await clients[0].consent(customer, "denied")).json()["applied"]:
-            pass
-        assert (await deciding).first["reason"] == "consent_denied"
-        await clients[0].consent(customer, "granted")
+    await clients[0].welcome(customer, mood=4)  # such a model thinks for 0.2 s and more
+    deciding = asyncio.create_task(clients[1].decide(customer, "moody"))
+    await asyncio.sleep(0.05)  # long enough to have read, and not to have ended
+    assert (await clients[0].consent(customer, "denied")).json()["applied"]
+    assert not deciding.done()
+    answer = await deciding
+    assert (answer.first["action"], answer.first["reason"]) == ("suppress", "consent_denied")
+    assert look.contacts(inside, customer) == 0
 
 
 async def test_whenever_a_withdrawal_comes_no_send_is_committed_after_it(

@@ -6,7 +6,7 @@ import traceback
 
 import pytest
 
-from app.store.clients import _check_version, check_server, open_client, open_pool
+from app.store.clients import _check_eviction, _check_version, check_server, open_client, open_pool
 from tests.support.valkey import StartStore, Store
 
 
@@ -50,6 +50,14 @@ async def test_the_policy_is_found_by_a_user_who_may_not_ask_for_settings(own_st
         [] if policy == "noeviction" else ["`maxmemory-policy` is `volatile-ttl`: set it to `noeviction`"]
     )
     assert "`appendfsync` is `unknown`: strict mode needs `always`" in await findings(url, strict=True)
+
+
+async def test_a_user_who_may_not_look_at_the_store_is_a_finding(own_store: StartStore) -> None:
+    assert "may not use `INFO`" in (await findings(with_user(own_store(), "+@all", "-info")))[0]
+
+
+def test_a_policy_that_nobody_can_tell_is_as_bad_as_a_wrong_one() -> None:
+    assert _check_eviction(None) == ["`maxmemory-policy` is `unknown`: set it to `noeviction`"]
 
 
 def with_user(store: Store, *rules: str) -> str:

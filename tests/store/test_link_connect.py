@@ -182,6 +182,24 @@ async def test_a_hook_whose_connection_breaks_is_tried_again(store_url: str, sto
         assert (proxy.accepted, link.counters.disconnects) == (2, 0)
 
 
+async def test_a_connection_that_ended_during_its_hook_never_counts_as_connected(
+    store_url: str, store_server: Store
+) -> None:
+    async def outlive(wire: Wire) -> None:
+        if proxy.accepted == 1:
+            proxy.drop_connections()
+            await until(lambda: wire.end_reason is not None)
+        else:
+            await release.wait()
+
+    release = asyncio.Event()
+    async with FaultProxy(store_server.socket_path) as proxy, linking(proxy.url, on_connect=outlive) as link:
+        await until(lambda: proxy.accepted == 2)
+        assert not link.connected
+        release.set()
+        assert await link.wait_connected(2)
+
+
 async def test_a_server_that_closes_every_connection_is_not_hammered(tmp_path: Path) -> None:
     async with FaultProxy(tmp_path / "nothing here") as proxy, linking(proxy.url):
         await until(lambda: proxy.accepted == 1)

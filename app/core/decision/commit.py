@@ -40,10 +40,9 @@ class Intent(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What the read brought: facts, and the answer kept under the caller's idempotency key, if any."""
+    """What the read brought."""
 
     facts: Facts
-    kept: Kept | None
 
 
 class Kept(NamedTuple):
@@ -73,7 +72,7 @@ class Moved(NamedTuple):
 
 
 class Twin(NamedTuple):
-    """The idempotency key was used before; nothing was written."""
+    """The idempotency key was used before; nothing was written. The answer stands: nobody will take it back."""
 
     kept: Kept
 
@@ -83,7 +82,8 @@ class Late(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """The commit was not run, or never reached the store. Nothing was written."""
+    """The commit was not run, or never reached the store; or an earlier answer could not be made to stand. Nothing was
+    written."""
 
     kind: str
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from cel import Context
 
@@ -51,8 +51,8 @@ def eligible(placement: Placement, situation: Situation, gate: Gate, taken: Mapp
     against = rules.run_all()
     if not gate.personal:
         pool.degraded.append(Degraded.NO_PERSONALISATION)
-    elif not against and not taken and not freshness.ranked_by_rules and not _conditional(placement):
-        pool.positions.extend(range(len(placement.candidates)))  # nothing speaks against anybody
+    elif not taken and not freshness.ranked_by_rules and not _conditional(placement):
+        _sort_by_rules(placement, against, pool)
         return pool
     for position, candidate in enumerate(placement.candidates):
         message = candidate.message
@@ -71,6 +71,25 @@ def eligible(placement: Placement, situation: Situation, gate: Gate, taken: Mapp
         else:
             pool.excluded[position] = excluded
     return pool
+
+
+def _sort_by_rules(placement: Placement, against: Mapping[int, Excluded], pool: Pool) -> None:
+    """The usual case: nothing but rules can speak against a candidate."""
+    if not against:
+        pool.positions.extend(range(len(placement.candidates)))
+        return
+    for position, held in enumerate(_rules_held(placement)):
+        for index in held:
+            if index in against:
+                pool.excluded[position] = against[index]
+                break
+        else:
+            pool.positions.append(position)
+
+
+@lru_cache(maxsize=1024)
+def _rules_held(placement: Placement) -> tuple[tuple[int, ...], ...]:
+    return tuple(candidate.message.rules for candidate in placement.candidates)
 
 
 @lru_cache(maxsize=1024)
@@ -131,8 +150,7 @@ def _stale(message: Message, freshness: Freshness) -> Excluded | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class Freshness:
+class Freshness(NamedTuple):
     """What the freshness contracts make of the facts."""
 
     values: Mapping[str, Any]

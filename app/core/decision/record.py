@@ -131,9 +131,9 @@ def _unexplained(situation: Situation, decisions: Sequence[Decision]) -> tuple[S
 
 def _facts(situation: Situation, decisions: Sequence[Decision], personal: Sequence[bool]) -> list[Any]:
     facts, bundle = situation.facts, situation.bundle
-    allowed = _allowed_facts(bundle, tuple([decision.placement for decision in decisions]), tuple(personal))
+    allowed, sources = _allowed_facts(bundle, tuple([decision.placement for decision in decisions]), tuple(personal))
     values = facts.values
-    present = [index for index, name, _ in allowed if name in values]
+    present = [index for index, name in allowed if name in values]
     kinds: dict[ContactKind, int] = {}
     contacts = [
         [contact.decision, kinds.setdefault(contact.kind, len(kinds)), contact.not_before_ms, contact.not_after_ms]
@@ -148,8 +148,8 @@ def _facts(situation: Situation, decisions: Sequence[Decision], personal: Sequen
         [tuple(entry) for entry in facts.consent],
         [[entry.scope, _SUPPRESSION_AT[entry.reason], entry.at_ms] for entry in facts.suppressions],
         present,
-        [values[name] for _, name, _ in allowed if name in values],
-        {owner: facts.as_of_ms[owner] for owner in facts.as_of_ms if owner in {source for _, _, source in allowed}},
+        [values[name] for _, name in allowed if name in values],
+        {source: at_ms for source, at_ms in facts.as_of_ms.items() if source in sources},
         [[k.placement, k.channel, k.klass, k.message, k.category, k.campaign] for k in kinds],
         contacts,
         facts.general_version,
@@ -160,13 +160,14 @@ def _facts(situation: Situation, decisions: Sequence[Decision], personal: Sequen
 @lru_cache(maxsize=1024)
 def _allowed_facts(
     bundle: Bundle, placements: tuple[Placement, ...], personal: tuple[bool, ...]
-) -> tuple[tuple[int, str, str], ...]:
-    """(index, name, source) of the facts that these placements may have read."""
+) -> tuple[tuple[tuple[int, str], ...], frozenset[str]]:
+    """(index, name) of the facts that these placements may have read, and who writes them."""
     names: set[str] = set()
     for placement, may_be_read in zip(placements, personal, strict=True):
         read = facts_read(placement)
         names.update(read if may_be_read else impersonal_names(bundle).intersection(read))
-    return tuple((fact.index, fact.name, fact.owner) for fact in bundle.facts if fact.name in names)
+    allowed = [fact for fact in bundle.facts if fact.name in names]
+    return tuple((fact.index, fact.name) for fact in allowed), frozenset(fact.owner for fact in allowed)
 
 
 def _decision(decision: Decision, answer: bytes) -> list[Any]:

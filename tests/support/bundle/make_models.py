@@ -2,7 +2,7 @@
 
     python tests/support/bundle/make_models.py
 
-Needs the package `onnx`; the tests do not. All take `x` float32 [rows, 2] (mood, pull; a missing mood is 0) and give
+Needs the package `onnx`; the tests do not. All take `x` float32 [rows, 2] (mood, pull; a gap is 0) and give
 `probabilities` float32 [rows, 2]; the propensity is 0.1 + 0.2 pull.
 
 | mood | what happens |
@@ -43,9 +43,9 @@ def constant(name: str, value: object, dtype: type) -> onnx.TensorProto:
 def inputs() -> list[onnx.NodeProto]:
     """`mood`, with gaps filled, and `pull`."""
     return [
-        node("Split", ["x", "one_each"], ["raw_mood", "pull"], axis=1),
-        node("IsNaN", ["raw_mood"], ["gap"]),
-        node("Where", ["gap", "zero", "raw_mood"], ["mood"]),
+        node("IsNaN", ["x"], ["gap"]),
+        node("Where", ["gap", "zero", "x"], ["filled"]),
+        node("Split", ["filled", "one_each"], ["mood", "pull"], axis=1),
     ]
 
 
