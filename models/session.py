@@ -15,6 +15,11 @@ from models.contract import Manifest, Matrix
 BOUND_ROWS_MAX = 256
 #: How far rounding may carry a float32 probability outside [0, 1].
 TOLERANCE = 1e-6
+#: Operators that repeat what they hold as often as some value says, as a model file spells them (`op_type`, field 4 of
+#: NodeProto: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto). No probe can tell what such a model will cost.
+LOOPS = (b"\x22\x04Loop", b"\x22\x04Scan")
+#: So it is taken for dearer than what may hold an event loop, and runs in a thread, where a deadline can leave it.
+LOOPING_S_LEAST = 1e-3
 
 
 class ModelFailed(Exception):
@@ -28,10 +33,11 @@ class Session:
     in order.
     """
 
-    __slots__ = ("_bound", "_feed", "_onnx", "_outputs", "manifest")
+    __slots__ = ("_bound", "_feed", "_onnx", "_outputs", "loops", "manifest")
 
     def __init__(self, file: bytes, manifest: Manifest) -> None:
         self.manifest = manifest
+        self.loops = any(word in file for word in LOOPS)
         self._onnx = _open(file)
         self._feed = manifest.input_name
         self._outputs = [manifest.output_name]
@@ -76,7 +82,9 @@ def _open(file: bytes) -> Any:
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    options.log_severity_level = 3  # errors; its warnings go to stderr past every log setting
+    # Fatal only. What it says of a failed run goes to stderr past every log setting and may quote the value of a fact;
+    # the failure itself is raised.
+    options.log_severity_level = 4
     return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
@@ -89,9 +97,11 @@ class Cost:
     at most five slow runs, and one that is quick again comes back after at most five quick ones.
     """
 
-    __slots__ = ("_base_s", "_best", "_correction", "_row_s", "_seen")
+    __slots__ = ("_base_s", "_best", "_correction", "_least_s", "_row_s", "_seen")
 
-    def __init__(self, base_s: float, row_s: float) -> None:
+    def __init__(self, base_s: float, row_s: float, least_s: float = 0.0) -> None:
+        """`least_s`: whatever was measured, it is not to be taken for quicker."""
+        self._least_s = least_s
         self._base_s = base_s
         self._row_s = row_s
         self._correction = 1.0
@@ -99,7 +109,7 @@ class Cost:
         self._seen = 0
 
     def seconds(self, rows: int) -> float:
-        return (self._base_s + self._row_s * rows) * self._correction
+        return max(self._least_s, (self._base_s + self._row_s * rows) * self._correction)
 
     def observe(self, rows: int, seconds: float) -> None:
         self._best = min(self._best, seconds / (self._base_s + self._row_s * rows))
@@ -111,12 +121,13 @@ class Cost:
 
 def measure_cost(session: Session, rows_max: int = 200) -> Cost:
     """Probe one row and `rows_max` rows, best of a few, since whatever disturbs a probe makes it slower."""
+    least_s = LOOPING_S_LEAST if session.loops else 0.0
     one_s = _best_s(session, 1)
     if one_s > 0.02:  # so slow that nothing more needs to be known: it will never run inline
-        return Cost(one_s, one_s)
+        return Cost(one_s, one_s, least_s)
     many_s = max(_best_s(session, rows_max), one_s)
     row_s = (many_s - one_s) / (rows_max - 1)
-    return Cost(max(one_s - row_s, 1e-6), row_s)
+    return Cost(max(one_s - row_s, 1e-6), row_s, least_s)
 
 
 def _best_s(session: Session, rows: int) -> float:

@@ -24,7 +24,7 @@ _EXPIRED = "the decision log no longer holds it, or never did: dry runs and answ
     response_model=None,
 )
 async def read_decision(
-    request: Request, decision_id: Annotated[str, Path(examples=["dec_0110197a1c2b3c4d5e6f708192a3b400"])]
+    request: Request, decision_id: Annotated[str, Path(examples=["dec_0110197a1c2b3c4d5e6f70819200"])]
 ) -> Response:
     """The record: facts (masked by sensitivity), consents, scores, every candidate's reason, versions, seed."""
     services = request.app.state.services

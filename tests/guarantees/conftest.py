@@ -6,6 +6,7 @@ they have learnt of it. Proofs that take long are marked `long` and run by `pyte
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
@@ -51,7 +52,23 @@ def all_servers(store: Store, proxy_beside_store: ProxyBeside) -> Iterator[list[
         servers = [stack.enter_context(Server.on(url, wait=False)) for url in urls]
         for server in servers:
             server.wait(server.is_ready)
+        asyncio.run(make_acquainted(servers))
         yield servers
+
+
+async def make_acquainted(servers: list[Server]) -> None:
+    """A source of consent that was named for the first time is learnt by other servers within a moment, in which they
+    suppress. Tests are about something else."""
+    first = servers[0].client
+    await first.welcome("acquaintance")
+    for state in ("denied", "granted"):
+        await first.consent("acquaintance", state)
+    for server in servers:
+        async with asyncio.timeout(10):
+            while not (await server.client.decide("acquaintance", "open")).sends:
+                await asyncio.sleep(0.02)
+        await server.client.close()
+    await first.close()
 
 
 @pytest.fixture

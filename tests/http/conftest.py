@@ -9,6 +9,7 @@ import httpx
 import pytest
 from redis import Redis
 
+from app.settings import DEMO_BUNDLE
 from tests.support.contract import Caller, served_folder
 from tests.support.serving import Server
 
@@ -33,3 +34,10 @@ def store(server: Server) -> Iterator[Redis]:
     client = Redis(unix_socket_path=str(server.store.socket_path))
     yield client
     client.close()
+
+
+@pytest.fixture(scope="session")
+def demo() -> Iterator[httpx.Client]:
+    """A client of a second server, which serves the packaged demo."""
+    with Server(DEMO_BUNDLE) as running, httpx.Client(base_url=running.url, timeout=10) as http:
+        yield http

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import httpx
 import pytest
 from fastapi.openapi.utils import get_openapi
 
-from app.flows.import_customers import BATCH, LINE_BYTES_MAX, LISTED_MAX
+from app.core.customers import CustomerWrite
+from app.flows.import_customers import BATCH, LINE_BYTES_MAX, LISTED_MAX, import_customers
+from app.http.customer_bodies import Checker
 from app.store.clients import open_client
-from tests.support.customers import Services, customers_app
+from tests.support.customers import Services, customers_app, give_ids
 from tests.support.valkey import store_server, store_url
 
 __all__ = ["store_server", "store_url"]
@@ -49,6 +52,7 @@ WITHDRAWAL = {"state": "denied", "source": "preference_centre", "basis": "consen
 @pytest.fixture
 async def services(store_url: str) -> AsyncIterator[Services]:
     made = Services(open_client(store_url))
+    await give_ids(made.client)
     yield made
     await made.client.aclose()
 
@@ -345,6 +349,41 @@ async def test_identities_are_claimed_in_the_order_of_the_lines(http: httpx.Asyn
     answer = (await http.post("/v1/customers/bulk", content=ndjson(*lines))).json()
     assert answer["accepted"] == 2
     assert [(each["line"], each["code"]) for each in answer["rejected"]] == [(3, "identity_conflict")]
+
+
+async def test_an_import_ends_with_the_store_and_says_how_far_it_came(
+    services: Services, http: httpx.AsyncClient
+) -> None:
+    lines = ndjson(*({"customer": f"c{i}"} for i in range(BATCH)))
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield lines
+        while not await services.client.exists(services.keys.profile(f"c{BATCH - 1}")):
+            await asyncio.sleep(0)
+        yield lines
+        # An unwritable type stands in the way of the second batch, as a failing store would.
+        await services.client.set(services.keys.profile("broken"), "not a hash")
+        yield ndjson({"customer": "broken"})
+
+    body = problem(await http.post("/v1/customers/bulk", content=chunks()), 503, "store_unavailable")
+    assert f"{BATCH * 2} lines were written before" in body["detail"]
+
+
+async def test_a_caller_who_leaves_mid_import_has_its_gathered_batch_settled(services: Services) -> None:
+    written: list[int] = []
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield ndjson(*({"customer": f"c{i}"} for i in range(BATCH)))
+        raise ConnectionResetError
+
+    async def write_many(writes: Sequence[CustomerWrite]) -> Sequence[object]:
+        await asyncio.sleep(0)
+        written.append(len(writes))
+        return writes
+
+    with pytest.raises(ConnectionResetError):
+        await import_customers(chunks(), Checker(services.bundle).line, write_many)
+    assert written == [BATCH]
 
 
 def references(node: object) -> Iterator[str]:

@@ -21,7 +21,7 @@ from app.store.keys import CTL_FIELDS, Keys
 from app.store.profile import decode_profile
 from policy.codes import SuppressionReason
 from policy.facts import Facts
-from tests.support.customers import BUNDLE, HASH_KEY, RETENTION_S
+from tests.support.customers import BUNDLE, HASH_KEY, RETENTION_S, give_ids
 from tests.support.valkey import StartStore
 
 KEYS = Keys(256)
@@ -31,6 +31,7 @@ DIGEST = "ab" * 32
 @pytest.fixture
 async def client(store_url: str) -> AsyncIterator[Redis]:
     opened = open_client(store_url)
+    await give_ids(opened)
     yield opened
     await opened.aclose()
 
@@ -141,6 +142,7 @@ async def test_a_consent_repeated_counts_as_applied_and_changes_nothing(client: 
 async def test_a_withdrawal_now_wins_over_a_grant_dated_a_little_ahead(client: Redis) -> None:
     store = store_on(client)
     await store.write(consents(said("granted", await now_ms(client) + 4_000)))
+    assert (await facts_of(client, "c")).consent[0].at_ms <= await now_ms(client)
     await store.write(consents(said("denied", None)))
     assert (await facts_of(client, "c")).consent[0].state == "denied"
 
@@ -180,6 +182,7 @@ async def test_consents_end_the_same_in_whatever_order_they_arrive(
 ) -> None:
     """The later time wins, ties go to denied: so the winner of each channel is the greatest (time, denied)."""
     client = open_client(store_url)
+    await give_ids(client)
     store = store_on(client)
     shuffled = sorted(entries, key=lambda _: order.random())  # type: ignore[attr-defined]
     await client.delete(KEYS.profile("c"))
@@ -204,7 +207,9 @@ async def test_a_profile_lives_for_its_retention_after_the_last_write(client: Re
 
 async def test_a_suppression_has_no_end_and_no_grant_lifts_it(client: Redis) -> None:
     store = store_on(client)
+    await store.write(CustomerWrite("c"))
     await store.suppress("c", "email", SuppressionReason.COMPLAINT, "esp", None)
+    assert await client.ttl(KEYS.profile("c")) == -1
     await store.write(consents(said("granted", None)))
     assert await client.ttl(KEYS.profile("c")) == -1
     assert [stop.reason for stop in (await facts_of(client, "c")).suppressions] == [SuppressionReason.COMPLAINT]
@@ -302,6 +307,8 @@ async def test_aliases_of_a_suppressed_customer_have_no_end(client: Redis) -> No
     store = store_on(client)
     await store.write(CustomerWrite("c", identities=(USER,)))
     await store.suppress("c", "*", SuppressionReason.MANUAL, "desk", None)
+    assert await client.ttl(store.aliases.key_of(USER)) == -1
+    assert await client.ttl(KEYS.aliases("c")) == -1
     await store.write(CustomerWrite("c", identities=(MAIL,)))
     assert await client.ttl(store.aliases.key_of(USER)) == -1
     assert await client.ttl(store.aliases.key_of(MAIL)) == -1
@@ -363,7 +370,7 @@ async def test_what_is_known_is_read_by_name(client: Redis) -> None:
     await store_on(client).suppress("c", "*", SuppressionReason.MANUAL, "desk", 2_000)
     await client.zadd(KEYS.of("c").ledger, {"x": 1, "y": 2})
 
-    profile, contacts = await store_on(client).read("c")  # a registry that has to learn every id
+    profile, contacts = await store_on(client).read("c")  # by a registry that has to learn every id
 
     assert dict(profile.attributes) == {"recency": 3}
     assert profile.preferences == {"frequency": "weekly"}
@@ -377,6 +384,7 @@ async def test_what_is_known_is_read_by_name(client: Redis) -> None:
 
 
 async def test_field_ids_are_given_once_whoever_asks_first(client: Redis) -> None:
+    await client.delete(CTL_FIELDS)
     registries = [FieldRegistry(client) for _ in range(4)]
     names = [f"a:name_{i}" for i in range(100)]
     await asyncio.gather(*(each.ensure(names[i * 10 :] + names[: i * 10]) for i, each in enumerate(registries)))
@@ -415,6 +423,7 @@ async def test_all_nodes_hash_aliases_with_one_key(client: Redis) -> None:
 async def test_a_store_that_is_away_is_a_problem_to_callers_that_may_be_repeated(own_store: StartStore) -> None:
     server = own_store()
     client = open_client(server.url)
+    await give_ids(client)
     store = store_on(client)
     await store.write(CustomerWrite("c"))
     server.kill()

@@ -145,10 +145,10 @@ async def test_a_loop_that_was_blocked_does_not_blame_the_store(
     ours, theirs = socket.socketpair()
     transport, _ = await asyncio.get_running_loop().create_connection(Blocking, sock=ours)
     async with linked(store_url) as link:
-        call = link.call(pack("ECHO", "here"), 1, soon(5))
-        await asyncio.sleep(0)  # the command is sent
+        call = link.call(pack("BLPOP", "none", "0.02"), 1, soon(5))
+        await asyncio.sleep(0)  # the command is sent; its reply will come while the loop is blocked
         theirs.send(b"x")
-        assert await call == [b"here"]
+        assert await call == [None]
         assert (link.connected, link.counters.disconnects) == (True, 0)
     transport.close()
     theirs.close()

@@ -52,7 +52,7 @@ def replay(record: Record, rescore: Rescore | None = None) -> list[Replayed]:
         ref = model_to_run(placement, pool, gated)
         scoring = NOT_SCORED
         if ref is not None:
-            scoring = recorded_scoring(recorded) if rescore is None else rescore(placement, ref, pool)
+            scoring = recorded_scoring(recorded, pool) if rescore is None else rescore(placement, ref, pool)
         admissible = limits(placement, seen, pool, with_new(record.facts.contacts, contacts))
         decision = arbitrate(placement, seen, gated, pool, scoring, admissible)
         new = new_contact(decision, record.base, place, kind_of)
@@ -64,8 +64,11 @@ def replay(record: Record, rescore: Rescore | None = None) -> list[Replayed]:
     return replayed
 
 
-def recorded_scoring(recorded: Decision) -> Scoring:
-    """What the model said then, or why it said nothing."""
+def recorded_scoring(recorded: Decision, pool: Pool) -> Scoring:
+    """What the model said then, or why it said nothing. Scores of another pool are nobody's: then the record was
+    altered, and the replay, which ranks by rules, will say that it is not the same."""
+    if list(recorded.scored) != list(pool.positions) and recorded.responses:
+        return NOT_SCORED
     of_models = next((what for what in recorded.degraded if what in _OF_MODELS), None)
     return Scoring(recorded.responses, of_models)
 

@@ -1,0 +1,180 @@
+"""G5: no `send` for marketing when a policy fact could not be read. What cannot be understood is not guessed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+import redis
+
+from tests.support import look
+from tests.support.scripted import ProxyBeside, ScriptedProxy
+from tests.support.server import Client, Server
+
+Damage = Callable[[redis.Redis, str], object]
+
+
+def profile(customer: str) -> bytes:
+    return look.KEYS.profile(customer)
+
+
+def ledger(customer: str) -> bytes:
+    return look.KEYS.of(customer).ledger
+
+
+def consent_fields(store: redis.Redis, customer: str) -> list[bytes]:
+    return [field for field in store.hkeys(profile(customer)) if b"." in field]
+
+
+def spoil_consents(store: redis.Redis, customer: str, change: Callable[[bytes], bytes]) -> None:
+    for field in consent_fields(store, customer):
+        store.hset(profile(customer), field, change(store.hget(profile(customer), field) or b""))
+
+
+def rename_consents(store: redis.Redis, customer: str, change: Callable[[bytes], bytes]) -> None:
+    for field in consent_fields(store, customer):
+        store.hset(profile(customer), change(field), store.hget(profile(customer), field) or b"")
+        store.hdel(profile(customer), field)
+
+
+#: Whoever restores a backup in part, runs an old script, or types into a console.
+DAMAGES: dict[str, Damage] = {
+    "the ledger is gone": lambda s, c: s.delete(ledger(c)),
+    "the ledger is of another type": lambda s, c: s.delete(ledger(c)) and s.set(ledger(c), "x"),
+    "the profile is of another type": lambda s, c: s.delete(profile(c)) and s.set(profile(c), "x"),
+    "a contact of a kind nobody knows": lambda s, c: s.zadd(ledger(c), {b"14 bytes of id" + b"zzzz,0": 1}),
+    "a contact that is too short": lambda s, c: s.zadd(ledger(c), {b"short": 1}),
+    "a contact without a window": lambda s, c: s.zadd(ledger(c), {b"14 bytes of id" + b"1": 1}),
+    "a contact at no time": lambda s, c: s.zadd(ledger(c), {b"14 bytes of id" + b"1,0": "inf"}),
+    "a consent without a time": lambda s, c: spoil_consents(s, c, lambda raw: raw.rpartition(b",")[0]),
+    "a consent at no time": lambda s, c: spoil_consents(s, c, lambda raw: raw.rpartition(b",")[0] + b",soon"),
+    "a consent without a state": lambda s, c: spoil_consents(s, c, lambda raw: b"x" + raw[1:]),
+    "an empty consent": lambda s, c: spoil_consents(s, c, lambda _: b""),
+    "a consent of an unknown basis": lambda s, c: spoil_consents(s, c, lambda _: b"gzzzz,zzzz,1"),
+    "a consent for an unknown purpose": lambda s, c: rename_consents(s, c, lambda f: b"zzzz." + f.split(b".")[1]),
+    "a consent on an unknown channel": lambda s, c: rename_consents(s, c, lambda f: f.split(b".")[0] + b".zzzz"),
+    "a suppression for an unknown reason": lambda s, c: s.hset(profile(c), "-email:bad_mood", "1,1"),
+    "a suppression at no time": lambda s, c: s.hset(profile(c), "-email:manual", "soon"),
+    "a region that is no text": lambda s, c: s.hset(profile(c), "!r", b"\xff\xfe"),
+    "a version that is no number": lambda s, c: s.hset(profile(c), "!g", "many"),
+    "a last contact at no time": lambda s, c: (s.delete(ledger(c)), s.hset(profile(c), "!t", "soon")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_damaged_facts_suppress_marketing_and_can_be_mended(
+    client: Client, customer: str, inside: redis.Redis, damage: str
+) -> None:
+    await client.welcome(customer)
+    assert (await client.decide(customer, "thrice")).sends
+    kept = {name: inside.dump(name) for name in (profile(customer), ledger(customer))}
+    DAMAGES[damage](inside, customer)
+    for placement in ("thrice", "open"):
+        answer = await client.decide(customer, placement)
+        assert answer.first["action"] == "suppress", answer.first
+    for name, dumped in kept.items():
+        inside.restore(name, 0, dumped, replace=True)
+    assert (await client.decide(customer, "thrice")).sends
+
+
+FAULTS: dict[str, Callable[[ScriptedProxy], object]] = {
+    "frozen": lambda proxy: proxy.freeze(),
+    "too slow": lambda proxy: proxy.delay(0.3),
+    "a trickle": lambda proxy: proxy.fragment(1, every_s=0.01),
+    "cut before the reply": lambda proxy: proxy.cut_after(0),
+    "cut in half": lambda proxy: proxy.cut_after(60),
+    "stalled in half": lambda proxy: proxy.stall_after(60),
+    "preceded by garbage": lambda proxy: proxy.garble(),
+    "preceded by a reply that nobody asked for": lambda proxy: proxy.garble(b"+OK\r\n"),
+    "an empty profile in place of the first reply": lambda proxy: proxy.garble(b"*0\r\n"),
+    "an error in place of the first reply": lambda proxy: proxy.garble(b"-ERR no\r\n"),
+    "nothing in place of the first reply": lambda proxy: proxy.garble(b"*-1\r\n"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_reply_that_does_not_come_whole_and_in_time_suppresses_marketing(
+    servers: list[Server], client: Client, shaky: Client, proxy: ProxyBeside, customer: str, fault: str
+) -> None:
+    await client.welcome(customer)
+    errors = servers[2].metric("store_read_errors_total")
+    proxy.do(FAULTS[fault])
+    answer = await shaky.decide(customer, "open", budget_ms=100)
+    proxy.heal()
+    assert answer.first["action"] == "suppress", answer.first
+    assert answer.first["reason"] in ("facts_unavailable", "deadline")
+    assert answer.first["retryable"] is True
+    assert servers[2].metric("store_read_errors_total") > errors
+    await until_it_sends(shaky, customer)
+
+
+@pytest.mark.parametrize("error", ["LOADING", "READONLY", "NOAUTH", "BUSY"])
+async def test_an_error_in_place_of_a_fact_suppresses_marketing(
+    servers: list[Server], client: Client, shaky: Client, proxy: ProxyBeside, customer: str, error: str
+) -> None:
+    """Each of the read's replies in turn: the time, the profile, the ledger."""
+    await client.welcome(customer)
+    for nth in range(3):
+        proxy.do(lambda faulty, nth=nth: setattr(faulty, "replies", in_place(nth, b"-%b no\r\n" % error.encode())))
+        answer = await shaky.decide(customer, "open", budget_ms=200)
+        proxy.heal()
+        assert answer.first["action"] == "suppress", (nth, answer.first)
+        await until_it_sends(shaky, customer)
+
+
+def in_place(nth: int, error: bytes) -> Callable[[bytes], bytes]:
+    """Replaces one reply of a piece that holds the three of a read; the empty ledger, `*0`, is the last."""
+
+    def change(data: bytes) -> bytes:
+        if not (data.startswith(b"*2\r\n$10\r\n") and data.endswith(b"*0\r\n")):
+            return data
+        time, rest = data[: data.index(b"*", 1)], data[data.index(b"*", 1) :]
+        parts = [time, rest[:-4], rest[-4:]]
+        parts[nth] = error
+        return b"".join(parts)
+
+    return change
+
+
+async def until_it_sends(client: Client, customer: str) -> None:
+    """The link notices within a second that nothing comes any more, and makes a new connection."""
+    async with asyncio.timeout(10):
+        while not (await client.decide(customer, "open", budget_ms=100)).sends:
+            await asyncio.sleep(0.02)
+
+
+async def test_an_alias_that_cannot_be_looked_up_suppresses_marketing(
+    servers: list[Server], client: Client, shaky: Client, proxy: ProxyBeside, customer: str
+) -> None:
+    alias = {"anonymous_id": f"a-{customer}"}
+    answer = await client.ask("PUT", f"/v1/customers/{customer}", {"identities": alias})
+    assert answer.status == 200
+    await client.welcome(customer)
+    assert (await shaky.decide(alias, "open")).sends
+    proxy.do(FAULTS["frozen"])
+    answer = await shaky.decide(alias, "open", budget_ms=100)
+    assert (answer.first["action"], answer.first["retryable"]) == ("suppress", True)
+
+
+async def test_a_customer_of_whom_nothing_is_known_is_not_contacted_where_consent_is_needed(
+    client: Client, customer: str
+) -> None:
+    answer = await client.decide(customer, "open", context={"region": "DE"})
+    assert (answer.first["action"], answer.first["reason"]) == ("suppress", "consent_unknown")
+
+
+async def test_a_denial_stays_one_whatever_is_written_over_it(
+    client: Client, customer: str, inside: redis.Redis
+) -> None:
+    await client.welcome(customer)
+    await client.consent(customer, "denied")
+    (field,) = [f for f in consent_fields(inside, customer) if (inside.hget(profile(customer), f) or b"")[:1] == b"d"]
+    told = inside.hget(profile(customer), field) or b""
+    spoiled = [told[:n] for n in range(len(told))] + [told[n:] for n in range(1, len(told))]
+    spoiled += [b"\xff" * n for n in range(3)] + [b"granted", b"g", b"g,", b"g,,", b"gg" + told[1:], b"null", b"1"]
+    for raw in spoiled:
+        inside.hset(profile(customer), field, raw)
+        assert (await client.decide(customer, "open")).first["action"] == "suppress", raw
+
+
