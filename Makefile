@@ -38,7 +38,7 @@ train: $(VENV)/.dev
 	$(BIN)/python -m models.train $(ARGS)
 
 newcomer: $(VENV)/.dev
-	$(BIN)/pytest -m newcomer tests/newcomer
+	$(BIN)/pytest -m newcomer
 
 lock: $(VENV)/.dev
 	$(COMPILE) $(UPGRADE) pyproject.toml --output-file requirements.lock

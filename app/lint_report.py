@@ -7,8 +7,9 @@ from dataclasses import asdict
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from policy.lint import Report
+from policy.reports import Report
 
 
 def as_table(report: Report) -> None:
@@ -17,7 +18,8 @@ def as_table(report: Report) -> None:
     if report.mistakes:
         table = Table("where", "what", "write instead", show_lines=True)
         for mistake in report.mistakes:
-            table.add_row(f"{mistake.file}:{mistake.line}", mistake.message, mistake.remedy)
+            # `Text`: a message may hold brackets, which rich would read as its markup.
+            table.add_row(f"{mistake.file}:{mistake.line}", Text(mistake.message), Text(mistake.remedy))
         console.print(table)
     for note in report.notes:
         console.print(f"note: {note}", markup=False, highlight=False)

@@ -13,7 +13,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -28,8 +28,8 @@ from app.admission import Admission
 from app.core.decision.commit import Idempotency
 from app.flows.decide import Decider
 from app.flows.reconcile import Reconciler
-from app.http import bundle as bundle_route
 from app.http import batch, customers, decide, decisions, health, metrics, problems
+from app.http import bundle as bundle_route
 from app.http.auth import Authenticator, AuthMiddleware
 from app.scoring import ModelRunner
 from app.settings import Durability, Settings
@@ -130,11 +130,11 @@ class Application:
     def __init__(self, app: FastAPI) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http" and scope["path"] == decide.PATH:
-            await self._app.state.decide_endpoint(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+            endpoint: ASGIApp = self._app.state.decide_endpoint
+            return endpoint(scope, receive, send)
+        return self._app(scope, receive, send)
 
 
 @asynccontextmanager

@@ -9,13 +9,15 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from app.core.decision.eligible import Pool
 from app.core.decision.score import Scoring
 from models.contract import InputPlan, Matrix
 from models.load import ModelRefused, load_model
 from models.scorer import INLINE_S_MAX, ModelFailed, ModelTimeout, ModelUnavailable, Scorer
 from models.session import Model
-from models.turn import TurnScorer
+from models.turn import ROWS_MAX, TurnScorer
 from policy.bundle import Bundle, ModelRef, Placement
 from policy.codes import Degraded
 
@@ -39,7 +41,7 @@ class ModelRunner:
     ) -> None:
         """`on_run(model, rows)` and `on_failure(model, kind)` count."""
         self._scorer = Scorer()
-        self._turn = TurnScorer()
+        self._turn = TurnScorer(Scoring, self._failed, lambda model, rows: on_run(model.name, rows))
         self._on_run = on_run
         self._on_failure = on_failure
         self.refused: list[str] = []
@@ -64,25 +66,19 @@ class ModelRunner:
         model = self._models.get(ref.index)
         if model is None:
             return MISSING
-        matrix = self._plans[placement.index].matrix(pool.values, pool.positions)
-        if matrix is None:
+        plan, positions = self._plans[placement.index], pool.positions
+        row = plan.row(pool.values)
+        if row is None:
             return GAPS
-        rows = len(matrix)
-        cost_s = model.cost.seconds(rows)
-        if cost_s <= INLINE_S_MAX:
-            return self._score_in_turn(model, matrix, rows)
+        cost_s = model.cost.seconds(len(positions))
+        if cost_s <= INLINE_S_MAX and len(positions) <= ROWS_MAX:
+            return self._turn.join(model, plan, row, positions)
         if cost_s > time_left_s:  # not even started: it could not end in time
             self._on_failure(model.name, "timeout")
             return TIMEOUT
+        matrix = np.empty((len(positions), len(row)), np.float32)
+        plan.fill(row, positions, matrix)
         return self._score_in_thread(model, matrix, time_left_s)
-
-    async def _score_in_turn(self, model: Model, matrix: Matrix, rows: int) -> Scoring:
-        try:
-            responses = await self._turn.join(model, matrix)
-        except (ModelFailed, ModelUnavailable) as error:
-            return self._failed(model, error)
-        self._on_run(model.name, rows)
-        return Scoring(responses)
 
     async def _score_in_thread(self, model: Model, matrix: Matrix, time_left_s: float) -> Scoring:
         try:

@@ -14,6 +14,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -29,13 +30,14 @@ class CannotServe(Exception):
 
 
 def serve(settings: Settings, demo: bool = False) -> None:
-    """Runs until SIGINT or SIGTERM. Raises `CannotServe` before anything was started."""
+    """Runs until SIGINT or SIGTERM. Raises `CannotServe`, with nothing left running."""
     _refuse_to_be_open(settings)
     with (
         _listening(settings) as (listener, url),
         tempfile.TemporaryDirectory(prefix="nextbest-") as runtime_dir,  # where the workers' metrics meet
         _store(settings) as store_url,
     ):
+        _refuse_mistakes(settings.bundle)
         os.environ.update(settings.as_environment())
         if store_url is not None:
             os.environ["NEXTBEST_REDIS_URL"] = store_url
@@ -59,6 +61,16 @@ def _refuse_to_be_open(settings: Settings) -> None:
             "`nextbest keys add --scope decide --file keys.jsonl`, set NEXTBEST_KEYS_FILE=keys.jsonl and start again, "
             "or listen on 127.0.0.1"
         )
+
+
+def _refuse_mistakes(bundle: Path) -> None:
+    """All of a bundle's mistakes at once, for people: a worker would log the first thing that went wrong."""
+    from policy.lint import lint
+    from policy.reports import BundleError
+
+    mistakes = lint(bundle).mistakes
+    if mistakes:
+        raise CannotServe(f"{bundle}: {BundleError(mistakes)}")
 
 
 @contextmanager
@@ -97,8 +109,9 @@ def _store(settings: Settings) -> Iterator[str | None]:
         return
     from app.store.embedded import EmbeddedStore, EmbeddedStoreError
 
-    imports = threading.Thread(target=_import_the_heavy, daemon=True)
-    imports.start()  # these take ten times as long as the store does, and leave the second core idle
+    if settings.workers == 1:  # several workers import for themselves
+        # The imports take several times as long as the store's start, which mostly waits.
+        threading.Thread(target=_import_the_heavy, daemon=True).start()
     store = EmbeddedStore(settings.data, strict=settings.durability is Durability.STRICT)
     try:
         url = store.start()

@@ -121,12 +121,20 @@ class InputPlan:
         `values` are the customer's facts by name, numbers finite; a missing fact has no entry. None: a fact is missing
         and the bundle sends such customers to the `rules` rung (`missing` names the facts).
         """
-        row = self._row(values)
+        row = self.row(values)
         if row is None:
             return None
         matrix: Matrix = self._template.take(rows, 0)
         matrix += row
         return matrix
+
+    def fill(self, row: Matrix, rows: Sequence[int], cells: Matrix) -> None:
+        """As `matrix`, into `cells` [len(rows), inputs], for a customer's `row`."""
+        if len(rows) == len(self._template):
+            np.add(self._template, row, out=cells)
+        else:
+            self._template.take(rows, 0, out=cells, mode="clip")  # positions are in range; other modes copy once more
+            cells += row
 
     def missing(self, values: Mapping[str, Any]) -> tuple[str, ...]:
         """The inputs (`customer.<fact>`) that these facts leave empty. For explanations, off the hot path."""
@@ -136,9 +144,12 @@ class InputPlan:
             if encode(column, values.get(name)) is None
         )
 
-    def _row(self, values: Mapping[str, Any]) -> Matrix | None:
-        """The customer's cells. Nearly every customer has every fact in its right type, so that is tried first and the
-        exceptions that say otherwise lead to the careful way."""
+    def row(self, values: Mapping[str, Any]) -> Matrix | None:
+        """The customer's cells, zeros where a message's go; None as for `matrix`.
+
+        Nearly every customer has every fact in its right type, so that is tried first and the exceptions that say
+        otherwise lead to the careful way.
+        """
         try:
             cells = self._get(values)
             if self._coded:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from app.core.decision.answer import envelope, render
 from app.core.decision.arbitrate import Decision, arbitrate
@@ -111,21 +111,20 @@ class Decider:
     async def decide(self, request: DecideRequest, watch: Watch, deadline: float) -> Answered:
         """Answer by `deadline` (loop time, s), whatever the store or a model does. Raises `Problem` only for an
         idempotency key that was used with another body."""
-        customer = await self._identify(request.customer, watch, deadline)
+        asked = request.customer
+        customer = asked if isinstance(asked, str) else await self._identify(asked, watch, deadline)
         if customer is None:
             return self._undecided(request, "", watch, Reason.FACTS_UNAVAILABLE, Degraded.FACTS_UNAVAILABLE)
-        if not await self._turns.take(customer, deadline):
+        if not self._turns.try_take(customer) and not await self._turns.wait(customer, deadline):
             return self._undecided(request, customer, watch, Reason.DEADLINE, Degraded.DEADLINE)
         try:
             return await self._decide(request, customer, watch, deadline)
         finally:
             self._turns.give_back(customer)
 
-    async def _identify(self, customer: str | Alias, watch: Watch, deadline: float) -> str | None:
-        """A customer key costs nothing here; an alias is looked up. None: the store cannot tell whose alias it is."""
-        if isinstance(customer, str):
-            return customer
-        found = await self._store.customer_of(customer, deadline)
+    async def _identify(self, alias: Alias, watch: Watch, deadline: float) -> str | None:
+        """Look an alias up; None: the store cannot tell whose it is."""
+        found = await self._store.customer_of(alias, deadline)
         watch.mark(IDENTIFY)
         return found
 

@@ -12,12 +12,18 @@ class Turns:
     def __init__(self) -> None:
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
-    async def take(self, customer: str, deadline: float) -> bool:
-        """Wait for the turn; False when the deadline (loop time, s) came first. A turn taken must be given back."""
+    def try_take(self, customer: str) -> bool:
+        """Take the turn where nobody has it. A turn taken must be given back."""
+        if customer in self._waiting:
+            return False
+        self._waiting[customer] = deque()
+        return True
+
+    async def wait(self, customer: str, deadline: float) -> bool:
+        """Wait for the turn after those who came before; False when the deadline (loop time, s) came first."""
         queue = self._waiting.get(customer)
         if queue is None:
-            self._waiting[customer] = deque()
-            return True
+            return self.try_take(customer)
         loop = asyncio.get_running_loop()
         mine: asyncio.Future[None] = loop.create_future()
         queue.append(mine)

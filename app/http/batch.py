@@ -104,6 +104,7 @@ class LineDecider:
         if answered.unmet_durability:
             raise Problem("durability_unmet", "the store could not promise that the decision is on disk")
         watch.mark(RESPOND)
+        services.admission.answered()  # not in flight there, but in the processor time that it divides by decisions
         services.observer.answered(answered, watch, context, request.budget_ms, request.request_id)
         return answered.body
 

@@ -14,6 +14,11 @@ The timer is armed only when a request did not arrive in one piece: healthy requ
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
+import multiprocessing.process
+import os
+import signal
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +50,19 @@ class ServerConfig(Config):
     """uvicorn's configuration, which travels to worker processes, with our limits."""
 
     limits: Limits = Limits()
+
+    def load(self) -> None:
+        """Runs in each worker, before it serves."""
+        super().load()
+        supervisor = multiprocessing.parent_process()
+        if supervisor is not None:
+            threading.Thread(target=_end_with, args=(supervisor,), daemon=True).start()
+
+
+def _end_with(supervisor: multiprocessing.process.BaseProcess) -> None:
+    """A worker whose supervisor was killed would keep the port for itself, with nobody left to stop it."""
+    supervisor.join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class DecisionProtocol(HttpToolsProtocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -90,6 +91,7 @@ class DecisionStore:
         """`strict`: a commit counts only when it is on disk. `hash_key` is set when the store was reached."""
         self._link = link
         self._keys = keys
+        self._keys_of = lru_cache(maxsize=1024)(keys.of)  # a read is followed by a commit
         self._registry = registry
         self._bundle = bundle
         self._profile = ProfileDecoder(bundle, registry)
@@ -101,7 +103,7 @@ class DecisionStore:
         self.unknown_field_seen = False  # the registry must be refreshed; whoever does it resets this
 
     def shard_of(self, customer: str) -> int:
-        return self._keys.shard_of(customer)
+        return self._keys_of(customer).shard
 
     def kind_of(self, placement: Placement, message: Message) -> ContactKind:
         """The kind of contact that a message in a placement makes."""
@@ -127,7 +129,7 @@ class DecisionStore:
         The profile is read before the ledger, so that its versions are never newer than the ledger that was seen: a
         contact that slips in between makes the commit see a version that moved.
         """
-        keys = self._keys.of(customer)
+        keys = self._keys_of(customer)
         packed = _TIME + _HGETALL + bulk(keys.profile) + _ZRANGE + bulk(keys.ledger) + _WITH_SCORES
         replies = 3
         if idempotency is not None:
@@ -185,7 +187,7 @@ class DecisionStore:
 
     async def commit(self, intent: Intent, deadline: float) -> Outcome:
         """One atomic round trip (two when the store has forgotten the script)."""
-        keys = self._keys.of(intent.customer)
+        keys = self._keys_of(intent.customer)
         words = self._script_keys(keys, intent), self._commit_args(intent)
         try:
             reply, *synced = await self._commit_call(_packed(COMMIT, *words), deadline)

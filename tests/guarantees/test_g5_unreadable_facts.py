@@ -111,11 +111,11 @@ async def test_a_reply_that_does_not_come_whole_and_in_time_suppresses_marketing
 
 @pytest.mark.parametrize("error", ["LOADING", "READONLY", "NOAUTH", "BUSY"])
 async def test_an_error_in_place_of_a_fact_suppresses_marketing(
-    servers: list[Server], client: Client, shaky: Client, proxy: ProxyBeside, customer: str, error: str
+    client: Client, shaky: Client, proxy: ProxyBeside, customers: Callable[[int], list[str]], error: str
 ) -> None:
     """Each of the read's replies in turn: the time, the profile, the ledger."""
-    await client.welcome(customer)
-    for nth in range(3):
+    for nth, customer in enumerate(customers(3)):
+        await client.welcome(customer)
         proxy.do(lambda faulty, nth=nth: setattr(faulty, "replies", in_place(nth, b"-%b no\r\n" % error.encode())))
         answer = await shaky.decide(customer, "open", budget_ms=200)
         proxy.heal()

@@ -2,8 +2,8 @@
 
 Two clocks are looked at: the server's own (the sum of `Server-Timing`, which begins with the first byte read) and the
 caller's, which also pays for two ways through the kernel and for this process. On a machine with other work both can be
-late for no fault of the server's; a meter beside the load measures by how much, and only the very last of the answers
-is given that much more.
+late for no fault of the server's, all that are in flight at once; a meter beside the load measures by how much, and the
+last tenth of the answers is given that much more. A server that blocks its own loop does not move the meter.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ class Measured:
 
     def check(self, budget_ms: float) -> None:
         bound = budget_ms + QUANTUM_MS
-        assert percentile(self.server_ms, 0.99) <= bound, self.summary()
+        assert percentile(self.server_ms, 0.9) <= bound, self.summary()
         assert max(self.server_ms) <= bound + self.noise_ms, self.summary()
-        assert percentile(self.client_ms, 0.99) <= bound + WAY_MS, self.summary()
+        assert percentile(self.client_ms, 0.9) <= bound + WAY_MS, self.summary()
         assert max(self.client_ms) <= bound + WAY_MS + 2 * self.noise_ms, self.summary()
 
     def summary(self) -> str:

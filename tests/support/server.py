@@ -181,7 +181,7 @@ class Client:
         writer.write("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + raw)
         head = await reader.readuntil(b"\r\n\r\n")
         status, got = _parse(head)
-        content = await reader.readexactly(int(got.get("content-length", 0)))
+        content = await _content(reader, got)
         seconds = time.perf_counter() - begun
         if got.get("connection") == "close":
             writer.close()
@@ -253,6 +253,17 @@ def _parse(head: bytes) -> tuple[int, dict[str, str]]:
     first, *lines = head.decode("latin-1").split("\r\n")
     pairs = (line.split(": ", 1) for line in lines if line)
     return int(first.split(" ", 2)[1]), {name.lower(): value for name, value in pairs}
+
+
+async def _content(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes:
+    if headers.get("transfer-encoding") != "chunked":
+        return await reader.readexactly(int(headers.get("content-length", 0)))
+    pieces = []
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        pieces.append(await reader.readexactly(size))
+        await reader.readexactly(2)
+    await reader.readexactly(2)
+    return b"".join(pieces)
 
 
 def _clean_environment() -> dict[str, str]:

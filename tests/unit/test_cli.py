@@ -88,6 +88,15 @@ def test_lint_shows_every_mistake_with_place_and_remedy(tmp_path: Path) -> None:
     assert all(mistake.keys() >= {"file", "line", "code", "message", "remedy"} for mistake in report["mistakes"])
 
 
+def test_a_bundle_with_mistakes_is_not_served_and_all_are_shown(tmp_path: Path) -> None:
+    (tmp_path / "bundle.yaml").write_text("name: shop\nowner: growth\ncurrency: USD\ncolour: red\n")
+    refused = run("serve", "--port", "0", "--bundle", str(tmp_path), "--data", str(tmp_path / "data"))
+    assert refused.exit_code == 1
+    assert "bundle.yaml:4" in refused.stderr
+    assert "messages.yaml" in refused.stderr
+    assert "Traceback" not in refused.output
+
+
 def test_schemas_are_written_one_a_file(tmp_path: Path) -> None:
     assert run("schema", "--out", str(tmp_path)).exit_code == 0
     schema = json.loads((tmp_path / "messages.schema.json").read_text())

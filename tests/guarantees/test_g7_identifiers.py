@@ -1,0 +1,254 @@
+"""G7: no direct identifier in logs, spans, metrics, decision records, features or problems.
+
+Somebody's e-mail address, telephone number, name and IP address are sent wherever a caller can put a text: as keys, as
+values, as headers, in bodies that are broken. Then everything that the product writes is searched for them. Only what a
+bundle declares as free text may hold what was put there: the profile's own attribute, and the record's own context.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import redis
+
+from app.store.keys import Keys
+from tests.support.otlp import Collector, collector
+from tests.support.scripted import ProxyBeside, proxy_beside
+from tests.support.server import Answer, Client, Server
+from tests.support.valkey import Store
+
+EMAIL, PHONE, NAME, ADDRESS = "zoe.quill@example.com", "+49-30-555-0199", "Zoe Quillfeather", "203.0.113.77"
+PERSON = (EMAIL, PHONE, NAME, ADDRESS)
+#: What is searched for: also parts, other cases and other spellings of the same.
+NEEDLES = tuple(
+    needle.encode()
+    for needle in ("zoe.quill", "zoe%2equill", "555-0199", "5550199", "quillfeather", "203.0.113.77", "203.0.113")
+)
+
+
+@pytest.fixture(scope="module")
+def telemetry() -> Iterator[Collector]:
+    with collector() as received:
+        yield received
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[Store]:
+    store = Store()
+    store.start()
+    yield store
+    store.remove()
+
+
+@pytest.fixture(scope="module")
+def way(own: Store) -> Iterator[ProxyBeside]:
+    with proxy_beside(own.socket_path) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def server(own: Store, way: ProxyBeside, telemetry: Collector) -> Iterator[Server]:
+    settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": telemetry.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+    with Server.on(way.url, trace_ratio="1", **settings) as server:
+        yield server
+
+
+@pytest.fixture
+async def client(server: Server) -> AsyncIterator[Client]:
+    yield server.client
+    await server.client.close()
+
+
+def found_in(text: bytes) -> list[bytes]:
+    return [needle for needle in NEEDLES if needle in text.lower()]
+
+
+def whole_store(store: redis.Redis) -> Iterator[tuple[bytes, bytes]]:
+    """Every key with all that it holds. Deflated values are looked into."""
+    for key in store.scan_iter(count=1000):
+        kind = store.type(key)
+        parts: list[Any] = []
+        if kind == b"string":
+            parts = [store.get(key)]
+        elif kind == b"hash":
+            parts = [part for pair in store.hgetall(key).items() for part in pair]
+        elif kind == b"zset":
+            parts = store.zrange(key, 0, -1)
+        elif kind == b"set":
+            parts = list(store.smembers(key))
+        elif kind == b"stream":
+            parts = [part for _, fields in store.xrange(key) for pair in fields.items() for part in pair]
+        yield key, b"\n".join(inflated(part) for part in parts)
+
+
+def inflated(raw: bytes) -> bytes:
+    for start in (0, 1):
+        try:
+            return raw + zlib.decompress(raw[start:])
+        except zlib.error:
+            continue
+    return raw
+
+
+async def everything_is_sent(client: Client) -> list[Answer]:
+    """A person's data in every place that takes a text."""
+    answers = []
+    for secret in PERSON:
+        decide = {"customer": "cus_1", "placements": ["open"]}
+        headers: list[dict[str, str]] = [
+            {"idempotency-key": secret},
+            {"traceparent": f"00-{secret}-{secret}-01"},
+            {"tracestate": f"vendor={secret}"},
+            {"x-forwarded-for": secret, "forwarded": f"for={secret}", "x-real-ip": secret},
+            {"user-agent": secret, "referer": f"https://example.com/{secret}", "cookie": f"who={secret}"},
+            {"authorization": f"Bearer {secret}"},
+            {"x-customer": secret, "baggage": f"who={secret}"},
+        ]
+        for more in headers:
+            answers.append(await client.ask("POST", "/v1/decide", decide, more))
+        bodies: list[Any] = [
+            decide | {"customer": secret},
+            decide | {"customer": {"user_id": secret}},
+            decide | {"customer": {"anonymous_id": secret}},
+            decide | {"customer": {"external": secret}},
+            decide | {"customer": {"email_sha256": secret}},
+            decide | {"customer": {"email": secret}},
+            decide | {"customer": {secret: "x"}},
+            decide | {"customer": [secret]},
+            decide | {"placements": [secret]},
+            decide | {"placements": secret},
+            decide | {"budget_ms": secret},
+            decide | {"explain": secret},
+            decide | {secret: 1},
+            decide | {"context": {secret: 1}},
+            decide | {"context": {"trigger": secret}},
+            decide | {"context": {"region": secret}},
+            decide | {"context": {"timezone": secret}},
+            decide | {"context": {"language": secret}},
+            decide | {"context": {"remark": secret * 9}},
+            decide | {"context": {"remark": {"deep": secret}}},
+            f'{{"customer": "{secret}'.encode(),
+            secret.encode(),
+            f'{{"customer": "cus_1", "placements": ["open"], "customer": "{secret}"}}'.encode(),
+            f'["{secret}"]'.encode(),
+            b"\xff" + secret.encode(),
+        ]
+        for body in bodies:
+            answers.append(await client.ask("POST", "/v1/decide", body))
+        answers += await written_about(client, secret)
+    return answers
+
+
+async def written_about(client: Client, secret: str) -> list[Answer]:
+    key, consent = quote(secret, safe=""), {"state": "granted", "source": "crm", "basis": "consent"}
+    customers: list[Any] = [
+        {"attributes": {secret: 1}},
+        {"attributes": {"mood": secret}},
+        {"attributes": {"plan": secret}},
+        {"attributes": {"note": secret * 9}},
+        {"region": secret},
+        {"timezone": secret},
+        {"language": secret},
+        {"consent": [consent | {"purpose": secret, "channel": "email"}]},
+        {"consent": [consent | {"purpose": "marketing", "channel": secret}]},
+        {"consent": [consent | {"purpose": "marketing", "channel": "email", "state": secret}]},
+        {"consent": [consent | {"purpose": "marketing", "channel": "email", "at": secret}]},
+        {"identities": {"email_sha256": secret}},
+        {"identities": {secret: "x"}},
+        {"identities": {"user_id": secret, "anonymous_id": f"a {secret}", "external": f"e {secret}"}},
+        {"preferences": {secret: True}},
+        {secret: 1},
+        secret.encode(),
+    ]
+    asks: list[tuple[str, str, Any]] = [("PUT", "/v1/customers/cus_1", body) for body in customers]
+    lines = b"\n".join(json.dumps({"customer": key} | c).encode() for c in customers if isinstance(c, dict))
+    asks += [
+        ("PUT", f"/v1/customers/{key}", {}),
+        ("GET", f"/v1/customers/{key}", None),
+        ("GET", f"/v1/decisions/{key}", None),
+        ("GET", f"/v1/{key}?who={key}", None),
+        ("PUT", f"/v1/customers/cus_1/consent/{key}/email", consent),
+        ("PUT", f"/v1/customers/cus_1/consent/marketing/{key}", consent),
+        ("PUT", f"/v1/customers/cus_1/suppressions/{key}", {"source": "desk"}),
+        ("DELETE", f"/v1/customers/cus_1/suppressions/email?reason={key}", None),
+        ("POST", "/v1/customers/bulk", lines + b"\n" + secret.encode() + b'\n{"customer":"' + secret.encode()),
+        ("POST", "/v1/decide/batch", lines + b"\n" + secret.encode()),
+        ("GET", "/health/ready?" + key, None),
+    ]
+    return [await client.ask(*ask, {"content-type": "application/x-ndjson"}) for ask in asks]
+
+
+async def test_what_identifies_a_person_stays_nowhere(
+    server: Server, client: Client, own: Store, way: ProxyBeside, telemetry: Collector
+) -> None:
+    await client.welcome("cus_1", "cus_2")
+    answers = await everything_is_sent(client)
+    assert {answer.status for answer in answers} >= {200, 400, 404, 422}
+    assert {answer.status for answer in answers} <= {200, 400, 404, 405, 415, 422}
+    # What goes wrong inside may quote what it was given.
+    way.do(lambda faulty: faulty.garble(b"-ERR " + " ".join(PERSON).encode() + b"\r\n"))
+    answers.append(await client.decide("cus_2", "open", key=EMAIL, traceparent=EMAIL))
+    way.do(lambda faulty: faulty.garble(b"-WRONGTYPE " + EMAIL.encode() + b"\r\n"))
+    answers.append(await client.ask("PUT", "/v1/customers/cus_2", {"attributes": {"plan": "paid"}}))
+    way.heal()
+    await not_http(server)
+    leaks = [(answer.status, answer.body, found) for answer in answers if (found := found_in(answer.body))]
+    assert leaks == []
+    assert [answer.headers for answer in answers if found_in(str(answer.headers).encode())] == []
+    assert found_in(server.log.encode()) == []
+    assert found_in(server.get("/metrics")[1]) == []
+    assert found_in(server.get("/openapi.json")[1]) == []
+    await asyncio.to_thread(telemetry.wait_for_spans, 100)
+    assert [found for body in telemetry.bodies if (found := found_in(body))] == []
+    with redis.Redis(unix_socket_path=str(own.socket_path)) as inside:
+        leaks_in_store = [(key, found) for key, held in whole_store(inside) if (found := found_in(key + held))]
+    assert leaks_in_store == []
+
+
+async def not_http(server: Server) -> None:
+    for raw in (f"GET /{EMAIL} HTTP/9\r\n\r\n", f"{NAME}\r\n\r\n", f"POST /v1/decide HTTP/1.1\r\n{EMAIL}\r\n\r\n"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(raw.encode())
+        assert found_in(await reader.read(4096)) == []
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_declared_text_stays_where_it_was_declared(
+    server: Server, client: Client, own: Store, telemetry: Collector
+) -> None:
+    """A profile keeps the text that the bundle lets it keep; a record keeps the context it was asked with, and shows a
+    personal fact masked. Neither goes any further."""
+    await client.welcome("cus_3", note=NAME)
+    answer = await client.decide("cus_3", "open", "moody", context={"remark": EMAIL}, explain=True)
+    record = await client.record(answer.first["decision_id"])
+    shown = await client.ask("GET", "/v1/customers/cus_3")
+    assert found_in(answer.body) == found_in(shown.body) == []
+    assert NAME.encode() not in record.body
+    assert found_in(server.log.encode()) == found_in(server.get("/metrics")[1]) == []
+    seen = len(telemetry.bodies)
+    await asyncio.to_thread(server.wait, lambda: len(telemetry.bodies) >= seen)
+    assert [found for body in telemetry.bodies if (found := found_in(body))] == []
+    with redis.Redis(unix_socket_path=str(own.socket_path)) as inside:
+        holding = {key for key, held in whole_store(inside) if found_in(key + held)}
+    keys = Keys(256).of("cus_3")
+    assert holding <= {keys.profile, keys.decisions}
+    assert keys.profile in holding
+
+
+async def test_a_customer_key_leaves_no_trace_in_logs_spans_and_metrics(
+    server: Server, client: Client, telemetry: Collector
+) -> None:
+    await client.welcome("cus_very_special")
+    before = len(telemetry.spans)
+    for _ in range(3):
+        await client.decide("cus_very_special", "open", key="key_very_special")
+    await asyncio.to_thread(telemetry.wait_for_spans, before + 3)
+    told = [server.log.encode(), server.get("/metrics")[1], *telemetry.bodies]
+    assert not any(b"very_special" in each for each in told)

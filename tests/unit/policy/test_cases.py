@@ -1,0 +1,121 @@
+"""The tables of `policy/cases`, which anybody can read and extend: every case is a test, named by its sentence."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.settings import DEMO_BUNDLE
+from policy.bundle import Bundle, Region, Window
+from policy.codes import Degraded, SuppressionReason
+from policy.compile import load
+from policy.consent import contact_permission
+from policy.durations import seconds
+from policy.facts import ConsentEntry, ContactKind, Suppression
+from policy.limits import customer_zones, fullest_window
+from tests.support.deciding import DAY_MS, NOW_MS, contact, decide, facts_of, kind
+
+CASES = Path(__file__).parents[3] / "policy" / "cases"
+
+
+def cases(name: str) -> Any:
+    """One parameter a case; the sentence is its name."""
+    table = yaml.load((CASES / f"{name}.yaml").read_text(), yaml.BaseLoader)["cases"]
+    sentences = [each["case"] for each in table]
+    assert len(sentences) == len(set(sentences))
+    return pytest.mark.parametrize("case", table, ids=sentences)
+
+
+def instant_ms(text: str) -> int:
+    form = "%Y-%m-%d %H:%M" if " " in text else "%Y-%m-%d"
+    return int(datetime.strptime(text, form).replace(tzinfo=UTC).timestamp() * 1000)
+
+
+def between_ms(text: str) -> tuple[int, int]:
+    first, _, last = text.partition(" to ")
+    return instant_ms(first), instant_ms(last or first)
+
+
+def consent_of(text: str) -> ConsentEntry:
+    found = re.fullmatch(r"(granted|denied) (\w+) by (\w+|any channel) on (\S+)", text)
+    assert found is not None, text
+    state, purpose, channel, at = found.groups()
+    return ConsentEntry(purpose, _channel(channel), state, "consent", "form", instant_ms(at))  # type: ignore[arg-type]
+
+
+def _channel(words: str) -> str:
+    return "*" if words == "any channel" else words
+
+
+def none_or(text: str | None) -> str | None:
+    return None if text in (None, "none") else text
+
+
+@cases("consent")
+def test_consent(case: dict[str, Any]) -> None:
+    rows = {"DE": Region("DE", "opt_in", "opt_in"), "US": Region("US", "opt_out", "opt_out")}
+    code = none_or(case["region"])
+    region = None if code is None else rows.get(code[:2], Region("default", "opt_in", "opt_in"))
+    purpose, _, channel = case["may we"].partition(" by ")
+    found = contact_permission([consent_of(each) for each in case["said"]], purpose, channel, region)
+    permitted, state, *ground = case["answer"].split(", ")
+    assert (found.permitted, found.state) == (permitted == "yes", state)
+    if ground:
+        assert found.basis == ground[0]
+
+
+@cases("limits")
+def test_limits(case: dict[str, Any]) -> None:
+    at_most, window = limit_of(case["limit"])
+    kind_of = ContactKind("weekly", "email", "marketing", "offer", "", "")
+    ledger = [contact(kind_of, *between_ms(each)) for each in case["contacts"]]
+    code = none_or(case.get("country"))
+    zones = customer_zones(none_or(case["zone"]), code, None if code is None else Region(code, "opt_in", "opt_in"))
+    inside = fullest_window(window, ledger, *between_ms(case["new"]), zones)
+    assert (len(inside) < at_most) == {"yes": True, "no": False}[case["room"]], [each.not_before_ms for each in inside]
+
+
+def limit_of(text: str) -> tuple[int, Window]:
+    found = re.fullmatch(r"(\d+) in (?:rolling (\w+)|calendar (day|week|month)(?: in (\S+))?)", text)
+    assert found is not None, text
+    at_most, length, unit, zone = found.groups()
+    if length:
+        return int(at_most), Window("rolling", seconds=seconds(length))
+    return int(at_most), Window("calendar", unit=unit, zone=zone or "customer")
+
+
+@pytest.fixture(scope="module")
+def demo() -> Bundle:
+    return load(DEMO_BUNDLE)
+
+
+@cases("ladder")
+def test_ladder(case: dict[str, Any], demo: Bundle) -> None:
+    facts = facts_of(
+        {name: int(value) for name, value in case["known"].items()},
+        region=none_or(case["region"]),
+        consent=tuple(consent_of(each) for each in case["said"]),
+        suppressions=tuple(suppression_of(each) for each in case.get("suppressed", ())),
+        contacts=tuple(sorted((sent_of(each, demo) for each in case.get("sent", ())), key=lambda c: c.not_before_ms)),
+    )
+    model = case["model"]
+    says = Degraded(f"model_{model}") if isinstance(model, str) else {name: float(p) for name, p in model.items()}
+    decision = decide(demo, facts, [case["placement"]], model=says).first
+    message = decision.message.id if decision.message else "nothing"
+    assert f"{message} ({decision.rung.value}, {decision.reason.value})" == case["answer"]
+    assert decision.degraded == tuple(case.get("degraded", ()))
+
+
+def suppression_of(text: str) -> Suppression:
+    reason, _, scope = text.partition(" on ")
+    return Suppression(_channel(scope), SuppressionReason(reason), 0)
+
+
+def sent_of(text: str, bundle: Bundle) -> Any:
+    placement, message, days, *_ = text.split()
+    return contact(kind(bundle.placements[placement], message), NOW_MS - int(days) * DAY_MS)
