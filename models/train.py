@@ -55,6 +55,9 @@ def to_onnx(booster: Any) -> bytes:
     del model.graph.output[:]
     model.graph.output.extend(kept)
     model.graph.name = response.NAME
+    opsets = sorted(model.opset_import, key=lambda opset: opset.domain)  # the converter keeps them in a set
+    del model.opset_import[:]
+    model.opset_import.extend(opsets)
     file: bytes = model.SerializeToString(deterministic=True)
     return file
 

@@ -54,7 +54,7 @@ class Batch:
         self._deciding: set[asyncio.Task[None]] = set()
         self._number = 0  # of the last line that was begun
         self._ended: Problem | None = None
-        self._drop_until_s = float("inf")
+        self._drop_until_s = 0.0  # loop time; for a server that stops
 
     async def run(self, pieces: AsyncIterator[bytes]) -> None:
         """Put an answer for every line into the spool and finish it. Returns when the body has ended, or when the batch
@@ -123,15 +123,16 @@ class Batch:
     def _is_over(self) -> bool:
         if self._ended is None and self._stopping():
             self._end("the server is stopping")
-            self._drop_until_s = asyncio.get_running_loop().time() + LINGER_S
         return self._ended is not None
 
     def _end(self, why: str) -> None:
+        self._drop_until_s = asyncio.get_running_loop().time() + LINGER_S
         self._ended = Problem("batch_interrupted", f"{why}; the lines from {self._number + 1} on were not decided")
 
     async def _drop(self, pieces: AsyncIterator[bytes]) -> None:
-        """A caller who writes all before reading any comes to read at the end of its body, however long that is; a
-        server that stops cannot wait for it."""
-        async for _ in pieces:
-            if asyncio.get_running_loop().time() >= self._drop_until_s:
+        """Read what nobody will decide. A caller who writes all before reading any comes to read at the end of its
+        body, however long that is; a server that stops waits until the caller pauses, and not long."""
+        now_s = asyncio.get_running_loop().time
+        async for piece in pieces:
+            if self._stopping() and (not piece or now_s() >= self._drop_until_s):
                 return

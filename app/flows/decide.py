@@ -137,10 +137,8 @@ class Decider:
         while True:
             if isinstance(reading, Unreadable):
                 return self._without_facts(request, customer, watch, reading, seed, chance)
-            if isinstance(reading, Twin):
-                return _replayed(request, customer, reading.kept)
-            if isinstance(reading, Refused):  # answered before, and nobody can say now what
-                return self._undecided(request, customer, watch, Reason.FACTS_UNAVAILABLE, Degraded.FACTS_UNAVAILABLE)
+            if isinstance(reading, Twin | Refused):
+                return self._answered_before(request, customer, watch, reading)
             proposal = await self._propose(request, customer, reading.facts, seed, chance, watch, deadline)
             if request.dry_run:
                 return self._respond(request, customer, proposal, watch, conflicts)
@@ -300,6 +298,16 @@ class Decider:
                 return self._undecided(request, customer, watch, Reason.FACTS_UNAVAILABLE, Degraded.FACTS_UNAVAILABLE)
         answered = self._respond(request, customer, proposal, watch)
         answered.failures = ((READ_FAILED, unreadable.kind),)
+        return answered
+
+    def _answered_before(
+        self, request: DecideRequest, customer: str, watch: Watch, earlier: Twin | Refused
+    ) -> Answered:
+        """A repeat. Where nobody can say now what was answered, nothing else may be: not even a receipt."""
+        if isinstance(earlier, Twin):
+            return _replayed(request, customer, earlier.kept)
+        answered = self._undecided(request, customer, watch, Reason.FACTS_UNAVAILABLE, Degraded.FACTS_UNAVAILABLE)
+        answered.failures = ((READ_FAILED, earlier.kind),)
         return answered
 
     def _not_committed(

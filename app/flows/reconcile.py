@@ -108,7 +108,10 @@ class Reconciler:
         return 0.0
 
     async def _log(self, intent: Intent) -> float:
-        outcome = await self._store.commit(intent, asyncio.get_running_loop().time() + TRY_TIMEOUT_S)
+        try:
+            outcome = await self._store.commit(intent, asyncio.get_running_loop().time() + TRY_TIMEOUT_S)
+        except Exception:  # such as KeyError: before the store was reached once, no kind of contact has its short id
+            return RETRY_S
         if not isinstance(outcome, Committed):
             return RETRY_S
         self._on_done("logged")

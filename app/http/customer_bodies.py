@@ -12,7 +12,7 @@ from app.core.customers import AttributeChecker, ConsentChange, CustomerWrite, M
 from app.core.identity import Alias, Kind, Refusal, alias_of, key_refusal
 from app.errors import Problem
 from app.http import places
-from app.http.problems import validation_problem
+from app.http.problems import shown_name, validation_problem
 from policy.bundle import Bundle
 from policy.codes import SuppressionReason
 
@@ -188,5 +188,5 @@ def _identities(given: Mapping[Kind, str], mistakes: list[Mistake]) -> tuple[Ali
 
 def _named(names: tuple[str, ...]) -> str:
     """Names for a sentence. Cut short: a caller who sends many, or long ones, knows them already."""
-    shown = ", ".join(f"`{name[:48]}`" for name in names[:NAMED_MAX])
+    shown = ", ".join(f"`{shown_name(name)}`" for name in names[:NAMED_MAX])
     return shown if len(names) <= NAMED_MAX else f"{shown} and {len(names) - NAMED_MAX} more"

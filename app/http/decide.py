@@ -21,7 +21,7 @@ from app.flows.decide import Answered
 from app.http.decide_body import EXAMPLE, DecideBody, check_idempotency_key, parse
 from app.http.openapi import problems, request_body
 from app.http.problems import send_problem
-from app.http.protocol import FIRST_BYTE
+from app.http.protocol import FIRST_BYTE, PROTOCOL, DecisionProtocol
 from app.telemetry import series
 from app.telemetry.traceparent import trace_context
 from app.watch import ADMIT, RESPOND, Watch
@@ -98,11 +98,13 @@ class DecideEndpoint:
         if answered.unmet_durability:
             raise Problem("durability_unmet", "the store could not promise that the decision is on disk", None, 1)
         watch.mark(RESPOND)
-        await _send(send, answered, watch)
+        await _send(scope, send, answered, watch)
         admission.answered()
         services.observer.answered(answered, watch, context, request.budget_ms, request.request_id)
 
 
+#: The head of a usual answer, as `_send` would make it header by header.
+_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\nserver-timing: %b\r\n\r\n"
 _READ_HEADERS = frozenset({b"authorization", b"idempotency-key", b"traceparent"})
 
 
@@ -123,16 +125,22 @@ async def _body(receive: Receive) -> bytes | None:
     return b"".join(pieces)
 
 
-async def _send(send: Send, answered: Answered, watch: Watch) -> None:
+async def _send(scope: Scope, send: Send, answered: Answered, watch: Watch) -> None:
+    body, timing = answered.body, watch.server_timing()
+    connection: DecisionProtocol | None = scope.get(PROTOCOL)
+    if connection is not None and not answered.replayed:
+        head = _HEAD % (len(body), timing)
+        if connection.answer_at_once(scope, head, body):
+            return
     headers = [
         (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(answered.body)),
-        (b"server-timing", watch.server_timing()),
+        (b"content-length", b"%d" % len(body)),
+        (b"server-timing", timing),
     ]
     if answered.replayed:
         headers.append((b"idempotency-replayed", b"true"))
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": answered.body})
+    await send({"type": "http.response.body", "body": body})
 
 
 class DecideRoute(APIRoute):

@@ -17,7 +17,7 @@ from app.core.decision.request import BUDGET_MS_MAX, BUDGET_MS_MIN, PLACEMENTS_M
 from app.core.identity import Refusal, resolve_reference
 from app.errors import Problem
 from app.http import places
-from app.http.problems import validation_problem
+from app.http.problems import shown_name, validation_problem
 from policy.bundle import Bundle, ContextField, Placement
 
 EXAMPLE = {
@@ -150,7 +150,7 @@ def check_context(context: Mapping[str, Any], declared: Mapping[str, ContextFiel
     every one whose value does not fit. Values are never repeated: callers put anything into them."""
     undeclared = [name for name in context if name not in declared]
     if undeclared:
-        named = ", ".join(f"`{name[:48]}`" for name in undeclared[:8])
+        named = ", ".join(f"`{shown_name(name)}`" for name in undeclared[:8])
         known = ", ".join(f"`{name}`" for name in declared)
         raise Problem("unknown_context", f"{named}: the bundle declares {known}")
     checked = {}

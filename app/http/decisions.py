@@ -12,6 +12,7 @@ from app.core.decision.record import bundle_digest_of, decode
 from app.core.decision.view import view
 from app.errors import Problem
 from app.http.openapi import problems
+from app.store.decision_log import reading_the_store
 
 router = APIRouter(tags=["decisions"])
 _EXPIRED = "the decision log no longer holds it, or never did: dry runs and answers marked `retryable` are not logged"
@@ -31,10 +32,11 @@ async def read_decision(
     parsed = parse_id(decision_id)
     if parsed is None or parsed.shard >= services.keys.shards:
         raise Problem("not_found", "a decision id is `dec_` and 28 hexadecimal digits")
-    logged = await services.decision_log.find(parsed)
+    with reading_the_store():
+        logged = await services.decision_log.find(parsed)
+        bundle = None if logged is None else await services.bundles.get(bundle_digest_of(logged.raw))
     if logged is None:
         raise Problem("decision_expired", _EXPIRED)
-    bundle = await services.bundles.get(bundle_digest_of(logged.raw))
     if bundle is None:
         raise Problem("decision_expired", "the bundle that it was decided under is no longer in the store")
     record = decode(logged.raw, bundle)

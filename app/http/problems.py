@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, cast
@@ -85,5 +86,15 @@ def _path(location: Sequence[str | int]) -> str:
     """`("body", "placements", 0)` → `placements[0]`."""
     text = ""
     for part in location[1:] if location and location[0] == "body" else location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        name = f"[{part}]" if isinstance(part, int) else shown_name(part)
+        text += f".{name}" if text and not isinstance(part, int) else name
     return text
+
+
+def shown_name(name: str) -> str:
+    """A name of the caller's own making, as far as it may be repeated: what is no plain identifier may be an address, a
+    telephone number or somebody's name in the wrong place."""
+    return name if _PLAIN.fullmatch(name) else "(a name that is not repeated here)"
+
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,47}|\[key\]")  # pydantic's mark for a key that does not fit

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, cast
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from app.core.decision.ids import DecisionId
 from app.core.decision.record import base_of_record
+from app.errors import Problem
 from app.store.keys import Keys
 
 #: How long after a decision's time its record may have been appended: the largest budget, and a second for clocks.
@@ -15,6 +19,15 @@ LATE_MS_MAX = 3_000
 #: Entries looked at in one go; a shard appends some forty a second at ten thousand decisions a second.
 PAGE = 200
 RECORD, ABORTED = b"r", b"aborted"
+
+
+@contextmanager
+def reading_the_store() -> Iterator[None]:
+    """Any failure of the store is one problem to whoever looks something up; its text stays here."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise Problem("store_unavailable", f"the store failed (`{type(error).__name__}`)", retry_after_s=1) from error
 
 
 class Logged(NamedTuple):

@@ -173,9 +173,28 @@ async def test_a_stop_is_noticed_while_nothing_comes() -> None:
     async def answer(line: Line) -> bytes:
         return b"a\n"
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batches, "LINGER_S", 0.02)
-        assert await answers_to(silent(), answer, Spool(5), lambda: heartbeats > 5) == [b"a", b"2 batch_interrupted"]
+    assert await answers_to(silent(), answer, Spool(5), lambda: heartbeats > 5) == [b"a", b"2 batch_interrupted"]
+
+
+async def test_a_server_that_stops_does_not_wait_for_a_caller_who_goes_on_writing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batches, "LINGER_S", 0.05)
+    written = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal written
+        while True:
+            written += 1
+            await asyncio.sleep(0.001)
+            yield b"x\n"
+
+    async def answer(line: Line) -> bytes:
+        return b"a\n"
+
+    answers = await answers_to(endless(), answer, Spool(5), lambda: written > 5)
+    assert answers == [b"a"] * 5 + [b"6 batch_interrupted"]
+    assert written > 10  # what came after was read, so that the answers are not lost
 
 
 async def test_a_caller_who_reads_nothing_gets_what_fits_and_learns_which_lines_were_not_decided() -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from itertools import count
 
 import pytest
 import redis
 
 from tests.support.scripted import ProxyBeside, proxy_beside
-from tests.support.server import Client, Server
+from tests.support.server import Client, Server, eventually
 from tests.support.valkey import Store
 
 
@@ -56,6 +57,10 @@ def all_servers(store: Store, proxy_beside_store: ProxyBeside) -> Iterator[list[
         yield servers
 
 
+async def sends(client: Client, customer: str) -> bool:
+    return (await client.decide(customer, "open")).sends
+
+
 async def make_acquainted(servers: list[Server]) -> None:
     """A source of consent that was named for the first time is learnt by other servers within a moment, in which they
     suppress. Tests are about something else."""
@@ -64,9 +69,7 @@ async def make_acquainted(servers: list[Server]) -> None:
     for state in ("denied", "granted"):
         await first.consent("acquaintance", state)
     for server in servers:
-        async with asyncio.timeout(10):
-            while not (await server.client.decide("acquaintance", "open")).sends:
-                await asyncio.sleep(0.02)
+        await eventually(partial(sends, server.client, "acquaintance"))
         await server.client.close()
     await first.close()
 

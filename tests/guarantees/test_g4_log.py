@@ -1,4 +1,4 @@
-"""G4: every `send` that was answered is in the decision log, and every logged one that was not answered is `aborted`."""
+"""G4: every `send` that was answered is in the decision log; every logged one that was not answered is `aborted`."""
 
 from __future__ import annotations
 

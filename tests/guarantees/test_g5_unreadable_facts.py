@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +9,7 @@ import redis
 
 from tests.support import look
 from tests.support.scripted import ProxyBeside, ScriptedProxy
-from tests.support.server import Client, Server
+from tests.support.server import Client, Server, eventually
 
 Damage = Callable[[redis.Redis, str], object]
 
@@ -139,9 +138,11 @@ def in_place(nth: int, error: bytes) -> Callable[[bytes], bytes]:
 
 async def until_it_sends(client: Client, customer: str) -> None:
     """The link notices within a second that nothing comes any more, and makes a new connection."""
-    async with asyncio.timeout(10):
-        while not (await client.decide(customer, "open", budget_ms=100)).sends:
-            await asyncio.sleep(0.02)
+
+    async def it_sends() -> bool:
+        return (await client.decide(customer, "open", budget_ms=100)).sends
+
+    await eventually(it_sends)
 
 
 async def test_an_alias_that_cannot_be_looked_up_suppresses_marketing(
@@ -176,5 +177,3 @@ async def test_a_denial_stays_one_whatever_is_written_over_it(
     for raw in spoiled:
         inside.hset(profile(customer), field, raw)
         assert (await client.decide(customer, "open")).first["action"] == "suppress", raw
-
-

@@ -27,7 +27,11 @@ from tests.support.valkey import Store
 
 PEOPLE = [
     {"recency": recency, "history": history, "mens": mens, "womens": 1 - mens, "zip_code": zip_code, "newbie": mens}
-    for recency, history, mens, zip_code in [(1, 29.99, 1, "Urban"), (9, 142.4, 0, "Rural"), (12, 3345.93, 1, "Surburban")]
+    for recency, history, mens, zip_code in [
+        (1, 29.99, 1, "Urban"),
+        (9, 142.4, 0, "Rural"),
+        (12, 3345.93, 1, "Surburban"),
+    ]
 ]
 
 
@@ -69,7 +73,11 @@ async def test_what_was_answered_over_http_is_decided_again_to_the_byte(
             again(record, [body] * len(record.decisions))
             made += len(record.decisions)
         reasons = [[decision.reason for decision in record.decisions] for record in records]
-        assert (reasons[0][0], reasons[2], reasons[3]) == ("model_ranked", ["no_admissible_message"], ["consent_denied"])
+        assert (reasons[0][0], reasons[2], reasons[3]) == (
+            "model_ranked",
+            ["no_admissible_message"],
+            ["consent_denied"],
+        )
     assert made == 15
 
 

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 import pytest
@@ -144,14 +145,13 @@ async def test_a_loop_that_was_blocked_does_not_blame_the_store(
     monkeypatch.setattr(wire, "SILENCE_S_MAX", 0.05)
     ours, theirs = socket.socketpair()
     transport, _ = await asyncio.get_running_loop().create_connection(Blocking, sock=ours)
-    async with linked(store_url) as link:
-        call = link.call(pack("BLPOP", "none", "0.02"), 1, soon(5))
-        await asyncio.sleep(0)  # the command is sent; its reply will come while the loop is blocked
-        theirs.send(b"x")
-        assert await call == [None]
-        assert (link.connected, link.counters.disconnects) == (True, 0)
-    transport.close()
-    theirs.close()
+    with closing(transport), closing(theirs):
+        async with linked(store_url) as link:
+            call = link.call(pack("BLPOP", "none", "0.02"), 1, soon(5))
+            await asyncio.sleep(0)  # the command is sent; its reply will come while the loop is blocked
+            theirs.send(b"x")
+            assert await call == [None]
+            assert (link.connected, link.counters.disconnects) == (True, 0)
 
 
 async def test_a_closed_link_fails_its_calls_at_once(store_url: str) -> None:

@@ -37,7 +37,9 @@ def served_folder(into: Path) -> Path:
     return folder
 
 
-def consent(purpose: str, state: str = "granted", channel: str = "*", at: str = "2026-01-01T00:00:00Z") -> dict[str, str]:
+def consent(
+    purpose: str, state: str = "granted", channel: str = "*", at: str = "2026-01-01T00:00:00Z"
+) -> dict[str, str]:
     """One consent, as callers write it."""
     entry = {"purpose": purpose, "channel": channel, "state": state, "source": "signup_form", "basis": "consent"}
     return entry | {"at": at}
@@ -69,7 +71,9 @@ class Caller:
         """A key that nobody ever wrote anything about."""
         return f"cus_{next(_NUMBERS):06d}"
 
-    def ask(self, customer: Any, *placements: str, headers: dict[str, str] | None = None, **more: Any) -> httpx.Response:
+    def ask(
+        self, customer: Any, *placements: str, headers: dict[str, str] | None = None, **more: Any
+    ) -> httpx.Response:
         """`POST /v1/decide`; keyword arguments are further members of the body."""
         body = {"customer": customer, "placements": list(placements or ("weekly",)), "budget_ms": PATIENT_MS} | more
         return self.http.post("/v1/decide", json=body, headers=headers)

@@ -19,8 +19,8 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ class Server:
         lines = self.get("/metrics")[1].decode().splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"nextbest_{name}"))
 
-    def wait(self, condition: Any, timeout_s: float = START_TIMEOUT_S) -> None:
+    def wait(self, condition: Callable[[], bool], timeout_s: float = START_TIMEOUT_S) -> None:
         """Wait for what another process does; fails with the server's log when it does not come."""
         give_up_at = time.monotonic() + timeout_s
         while not condition():
@@ -132,6 +132,16 @@ class Server:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(STOP_TIMEOUT_S)
+
+
+@asynccontextmanager
+async def serving(store_url: str, bundle: Path = BUNDLE, **settings: Any) -> AsyncIterator[Server]:
+    """`Server.on`, in a test that asks it."""
+    with Server.on(store_url, bundle, **settings) as server:
+        try:
+            yield server
+        finally:
+            await server.client.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +179,7 @@ class Client:
     _idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = field(default_factory=list)
     _loop: asyncio.AbstractEventLoop | None = None
 
-    async def ask(
-        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
-    ) -> Answer:
+    async def ask(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
         """`body`: bytes as they are, anything else as JSON."""
         raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         lines = [f"{method} {path} HTTP/1.1", "host: example.com", f"content-length: {len(raw)}"]
@@ -192,7 +200,7 @@ class Client:
     async def decide(
         self, customer: Any, *placements: str, key: str | None = None, budget_ms: int | None = 2000, **more: Any
     ) -> Answer:
-        """`POST /v1/decide`; `key` is the idempotency key. The budget is the longest, for tests that are not about it."""
+        """`POST /v1/decide`; `key` is the idempotency key. The budget is the longest: few tests are about it."""
         body = {"customer": customer, "placements": list(placements)} | more
         if budget_ms is not None:
             body["budget_ms"] = budget_ms
@@ -229,6 +237,15 @@ class Client:
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
         self._idle = []
+
+
+async def eventually(holds: Callable[[], Awaitable[bool] | bool], timeout_s: float = 10.0) -> None:
+    """Wait for what has no event of its own here, such as what another process comes to say; fails when it does not."""
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + timeout_s
+    while not ((await held) if isinstance(held := holds(), Awaitable) else held):
+        assert loop.time() < give_up_at, f"it did not happen within {timeout_s:g} s"
+        await asyncio.sleep(0.01)
 
 
 CONSENTS = [

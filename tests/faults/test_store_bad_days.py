@@ -1,0 +1,249 @@
+"""Days on which the store is away, frozen, full, a replica, somebody else's, or set up wrongly.
+
+Every time: each caller gets a clear answer in time, marketing is suppressed and may be asked again, a metric counts it,
+readiness says why, nothing that was answered is lost, and the server recovers without a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import redis
+
+from tests.support import look
+from tests.support.load import load
+from tests.support.scripted import ProxyBeside
+from tests.support.server import Client, Server, eventually, serving
+from tests.support.valkey import StartStore, Store
+
+Customers = Callable[[int], list[str]]
+MARGIN_S = 0.25  # beside the budget: one quantum, the way, and a busy machine
+
+
+async def becomes(server: Server, *, ready: bool) -> None:
+    await asyncio.to_thread(server.wait, lambda: server.is_ready() is ready, 15)
+
+
+async def suppresses(client: Client, customer: str) -> None:
+    """A clear answer in time, that may be asked for again."""
+    answer = await client.decide(customer, "open", budget_ms=100)
+    assert (answer.first["action"], answer.first["retryable"]) == ("suppress", True), answer.first
+    assert answer.first["reason"] in ("facts_unavailable", "deadline")
+    assert answer.seconds < 0.1 + MARGIN_S
+
+
+async def test_a_server_that_starts_without_its_store_says_so_and_recovers_without_a_restart(
+    own_store: StartStore,
+) -> None:
+    store = own_store()
+    store.stop()
+    async with serving(store.url, wait=False) as server:
+        assert not server.is_ready()
+        assert "the store cannot be reached" in server.findings()[0]
+        await suppresses(server.client, "early")
+        receipt = await server.client.decide("early", "receipt", budget_ms=100)
+        assert (receipt.first["action"], receipt.first["rung"]) == ("send", "generic")
+        refused = await server.client.ask("PUT", "/v1/customers/early", {})
+        assert (refused.status, refused.json()["code"]) == (503, "store_unavailable")
+        assert refused.is_problem
+        assert server.metric('store_read_errors_total{kind="StoreDown"}') >= 2
+        assert server.metric("store_connected") == 0
+        store.start()
+        await becomes(server, ready=True)
+        await server.client.welcome("early")
+        assert (await server.client.decide("early", "open")).sends
+        logged = 'releases_total{result="logged"}'
+        await asyncio.to_thread(server.wait, lambda: server.metric(logged) == 1)
+        found = await server.client.record(receipt.first["decision_id"])
+        assert (found.status, found.json()["aborted"]) == (200, False)
+        assert server.metric("store_connected") == 1
+
+
+async def test_a_store_that_stops_is_killed_or_frozen_in_mid_load_costs_no_answer_and_loses_none(
+    own_store: StartStore,
+) -> None:
+    store = own_store("--appendfsync", "always")
+    customers = [f"c{n}" for n in range(8)]
+    async with serving(store.url) as server:
+        await server.client.welcome(*customers)
+        async with load(server.client, customers) as made:
+            await made.until_it_sends()
+            for end, back in ((store.stop, store.start), (store.kill, store.start), (store.freeze, store.thaw)):
+                await asyncio.to_thread(end)
+                for answer in (await made.more(12))[-4:]:
+                    assert (answer.status, answer.first["action"]) == (200, "suppress")
+                await asyncio.to_thread(back)
+                await made.until_it_sends()
+        assert {answer.status for answer in made.answers} == {200}
+        assert set(made.reasons) <= {"rule_ranked", "facts_unavailable", "deadline"}
+        assert max(answer.seconds for answer in made.answers) < 0.1 + MARGIN_S
+        for decision_id in made.sends:
+            assert (await server.client.record(decision_id)).json()["aborted"] is False
+        with redis.Redis(unix_socket_path=str(store.socket_path)) as inside:
+            await every_contact_was_answered(server, inside, customers, made.sends)
+
+
+async def every_contact_was_answered(
+    server: Server, inside: redis.Redis, customers: list[str], sent: list[str]
+) -> None:
+    """What was committed and not answered has been released, once the server has had its time for it."""
+    await eventually(lambda: sum(look.contacts(inside, customer) for customer in customers) == len(sent))
+
+
+async def test_decisions_go_on_while_scripts_are_flushed_from_the_store(
+    server: Server, client: Client, store: Store, customers: Customers
+) -> None:
+    names = customers(8)
+    await client.welcome(*names)
+    async with load(client, names, budget_ms=1000) as made:
+        for _ in range(20):
+            store.command("SCRIPT", "FLUSH", "SYNC")
+            await made.more(4)
+    assert set(made.reasons) == {"rule_ranked"}
+    assert len(made.sends) == len(made.answers)
+
+
+async def test_a_wrong_password_is_said_and_the_right_one_is_enough(own_store: StartStore) -> None:
+    store = own_store("--requirepass", "old")
+    url = store.url.replace("unix://", "unix://:new@")
+    async with serving(url, wait=False) as server:
+        await asyncio.to_thread(server.wait, lambda: "has not been reached" not in server.findings()[0])
+        assert "the store cannot be reached" in server.findings()[0]
+        assert not any(secret in server.log + str(server.findings()) for secret in ("new", "old"))
+        await suppresses(server.client, "c")
+        store.commands(("AUTH", "old"), ("CONFIG", "SET", "requirepass", "new"))
+        await becomes(server, ready=True)
+        await server.client.welcome("c")
+        assert (await server.client.decide("c", "open")).sends
+
+
+async def test_a_primary_that_becomes_a_replica_is_not_read_and_is_used_again_when_it_is_one_no_more(
+    own_store: StartStore,
+) -> None:
+    store = own_store()
+    async with serving(store.url) as server:
+        await server.client.welcome("c")
+        assert (await server.client.decide("c", "open")).sends
+        store.command("REPLICAOF", "127.0.0.1", 1)
+        await suppresses(server.client, "c")
+        await becomes(server, ready=False)
+        await asyncio.to_thread(server.wait, lambda: "replica" in str(server.findings()))
+        await suppresses(server.client, "c")
+        refused = await server.client.consent("c", "denied")
+        assert (refused.status, refused.json()["code"]) == (503, "store_unavailable")
+        store.command("REPLICAOF", "NO", "ONE")
+        await becomes(server, ready=True)
+        assert (await server.client.decide("c", "open")).sends
+
+
+async def test_a_store_that_is_full_takes_no_commit_and_so_nothing_is_sent(own_store: StartStore) -> None:
+    store = own_store("--maxmemory-policy", "noeviction")
+    async with serving(store.url) as server:
+        await server.client.welcome("c")
+        assert (await server.client.decide("c", "open")).sends
+        store.command("CONFIG", "SET", "maxmemory", 1)
+        before = server.metric('store_commit_errors_total{kind="OOM"}')
+        await suppresses(server.client, "c")
+        assert server.metric('store_commit_errors_total{kind="OOM"}') == before + 1
+        refused = await server.client.consent("c", "granted")
+        assert (refused.status, refused.json()["code"]) == (503, "store_unavailable")
+        with redis.Redis(unix_socket_path=str(store.socket_path)) as inside:
+            assert look.contacts(inside, "c") == 1
+        store.command("CONFIG", "SET", "maxmemory", 0)
+        assert (await server.client.decide("c", "open")).sends
+
+
+async def test_a_store_that_evicts_is_not_ready_and_the_remedy_is_said(own_store: StartStore) -> None:
+    store = own_store("--maxmemory-policy", "allkeys-lru")
+    async with serving(store.url, wait=False) as server:
+        finding = "`maxmemory-policy` is `allkeys-lru`: set it to `noeviction`"
+        await asyncio.to_thread(server.wait, lambda: server.findings() == [finding])
+        store.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        await becomes(server, ready=True)  # looked at every five seconds
+
+
+async def test_a_store_of_another_number_of_shards_is_refused_with_both_numbers(own_store: StartStore) -> None:
+    store = own_store()
+    store.command("SET", "ctl:shards", 128)
+    async with serving(store.url, wait=False) as server:
+        wanted = "set NEXTBEST_SHARDS=128, or use another store"
+        await asyncio.to_thread(server.wait, lambda: wanted in str(server.findings()))
+        await suppresses(server.client, "c")
+
+
+async def test_replies_that_are_cut_in_half_in_mid_load_cost_no_answer(
+    server: Server, client: Client, way: ProxyBeside, store: Store, customers: Customers
+) -> None:
+    names = customers(8)
+    await client.welcome(*names)
+    async with load(client, names) as made:
+        for reply_bytes in (0, 1, 7, 40, 200):
+            await made.until_it_sends()
+            way.do(lambda faulty, n=reply_bytes: faulty.cut_after(n))
+            await made.more(8)
+        await made.until_it_sends()
+    assert {answer.status for answer in made.answers} == {200}
+    assert set(made.reasons) <= {"rule_ranked", "facts_unavailable", "deadline"}
+    with redis.Redis(unix_socket_path=str(store.socket_path)) as inside:
+        await every_contact_was_answered(server, inside, names, made.sends)
+
+
+async def test_a_store_that_is_slow_for_a_while_suppresses_and_comes_back(
+    server: Server, client: Client, way: ProxyBeside, customers: Customers
+) -> None:
+    names = customers(4)
+    await client.welcome(*names)
+    async with load(client, names) as made:
+        await made.until_it_sends()
+        way.do(lambda faulty: faulty.delay(0.25))
+        await made.more(8)  # those that were on their way may still have been in time
+        assert not any(answer.sends for answer in await made.more(8))
+        way.heal()
+        await made.until_it_sends()
+    assert max(answer.seconds for answer in made.answers) < 0.1 + MARGIN_S
+
+
+async def test_lookups_and_writes_while_the_store_is_away_are_a_problem_with_a_remedy(own_store: StartStore) -> None:
+    store = own_store()
+    async with serving(store.url) as server:
+        client = server.client
+        await client.welcome("c")
+        decision_id = (await client.decide("c", "open")).first["decision_id"]
+        store.stop()
+        await becomes(server, ready=False)
+        asks = (
+            client.record(decision_id),
+            client.ask("GET", "/v1/customers/c"),
+            client.ask("PUT", "/v1/customers/c", {}),
+            client.consent("c", "denied"),
+            client.ask("PUT", "/v1/customers/c/suppressions/email", {"source": "desk"}),
+            client.ask("POST", "/v1/customers/bulk", b'{"customer":"x"}\n', {"content-type": "application/x-ndjson"}),
+        )
+        answers = await asyncio.gather(*asks)
+        for answer in answers:
+            assert (answer.status, answer.json()["code"]) == (503, "store_unavailable"), answer.body
+            assert answer.is_problem
+            assert answer.headers["retry-after"] == "1"
+        assert server.metric('problems_total{code="store_unavailable"}') == len(answers)
+        assert server.get("/v1/bundle")[0] == server.get("/metrics")[0] == server.get("/health/live")[0] == 200
+        store.start()
+        await becomes(server, ready=True)
+        assert (await client.record(decision_id)).status == 200
+
+
+async def test_the_smallest_budget_is_kept_and_decides_where_the_store_is_near(
+    own_store: StartStore,
+) -> None:
+    store = own_store()
+    async with serving(store.url) as server:
+        await server.client.welcome("c")
+        answers = [await server.client.decide("c", "open", budget_ms=5) for _ in range(60)]
+        assert sum(answer.sends for answer in answers) >= 30  # the rest is the machine's other work
+        assert all(answer.sends or answer.first["retryable"] for answer in answers)
+        for budget_ms in (0, 4, 2001):
+            refused = await server.client.decide("c", "open", budget_ms=budget_ms)
+            assert (refused.status, refused.json()["code"]) == (422, "invalid_budget")
+        sent = [answer.first["decision_id"] for answer in answers if answer.sends]
+        with redis.Redis(unix_socket_path=str(store.socket_path)) as inside:
+            await every_contact_was_answered(server, inside, ["c"], sent)
