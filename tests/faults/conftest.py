@@ -9,11 +9,12 @@ from itertools import count
 
 import pytest
 
+from tests.support.long import pytest_collection_modifyitems, pytest_configure
 from tests.support.scripted import ProxyBeside, proxy_beside
 from tests.support.server import Client, Server
 from tests.support.valkey import Store, own_store
 
-__all__ = ["own_store"]
+__all__ = ["own_store", "pytest_collection_modifyitems", "pytest_configure"]
 
 
 @pytest.fixture(scope="session")

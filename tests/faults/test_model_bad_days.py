@@ -41,6 +41,7 @@ async def test_a_model_that_gives_no_usable_score_leaves_the_decision_to_the_rul
     assert (ranked.first["rung"], ranked.first["message"]["id"]) == ("model", f"{placement}_high")
 
 
+@pytest.mark.long  # a circuit rests for five seconds
 async def test_a_model_that_keeps_failing_is_left_alone_and_tried_again_later(
     server: Server, client: Client, customers: Customers
 ) -> None:

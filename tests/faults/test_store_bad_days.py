@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import pytest
 import redis
 
 from tests.support import look
@@ -159,8 +160,17 @@ async def test_a_store_that_evicts_is_not_ready_and_the_remedy_is_said(own_store
     async with serving(store.url, wait=False) as server:
         finding = "`maxmemory-policy` is `allkeys-lru`: set it to `noeviction`"
         await asyncio.to_thread(server.wait, lambda: server.findings() == [finding])
+
+
+@pytest.mark.long  # a server's settings are looked at every five seconds
+async def test_a_store_that_evicts_no_more_is_ready_without_a_restart(own_store: StartStore) -> None:
+    store = own_store("--maxmemory-policy", "allkeys-lru")
+    async with serving(store.url, wait=False) as server:
+        await asyncio.to_thread(server.wait, lambda: "noeviction" in str(server.findings()))
         store.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
-        await becomes(server, ready=True)  # looked at every five seconds
+        await becomes(server, ready=True)
+        store.command("CONFIG", "SET", "maxmemory-policy", "volatile-ttl")
+        await becomes(server, ready=False)
 
 
 async def test_a_store_of_another_number_of_shards_is_refused_with_both_numbers(own_store: StartStore) -> None:

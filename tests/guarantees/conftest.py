@@ -15,21 +15,12 @@ from itertools import count
 import pytest
 import redis
 
+from tests.support.long import pytest_collection_modifyitems, pytest_configure
 from tests.support.scripted import ProxyBeside, proxy_beside
 from tests.support.server import Client, Server, eventually
 from tests.support.valkey import Store
 
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "long: a proof that takes minutes (`pytest -m long tests/guarantees`)")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if "long" in (config.option.markexpr or ""):
-        return
-    left = [item for item in items if item.get_closest_marker("long")]
-    items[:] = [item for item in items if not item.get_closest_marker("long")]
-    config.hook.pytest_deselected(items=left)
+__all__ = ["pytest_collection_modifyitems", "pytest_configure"]
 
 
 @pytest.fixture(scope="session")

@@ -108,7 +108,7 @@ async def test_a_reply_that_does_not_come_whole_and_in_time_suppresses_marketing
     await until_it_sends(shaky, customer)
 
 
-@pytest.mark.parametrize("error", ["LOADING", "READONLY", "NOAUTH", "BUSY"])
+@pytest.mark.parametrize("error", ["READONLY", "NOAUTH"])
 async def test_an_error_in_place_of_a_fact_suppresses_marketing(
     client: Client, shaky: Client, proxy: ProxyBeside, customers: Callable[[int], list[str]], error: str
 ) -> None:

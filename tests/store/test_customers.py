@@ -181,20 +181,18 @@ async def test_consents_end_the_same_in_whatever_order_they_arrive(
     store_url: str, entries: list[tuple[str, int, str]], order: object
 ) -> None:
     """The later time wins, ties go to denied: so the winner of each channel is the greatest (time, denied)."""
-    client = open_client(store_url)
-    await give_ids(client)
-    store = store_on(client)
     shuffled = sorted(entries, key=lambda _: order.random())  # type: ignore[attr-defined]
-    await client.delete(KEYS.profile("c"))
-    await asyncio.gather(*(store.write(consents(said(state, at, channel))) for state, at, channel in shuffled))
-
-    found = {(entry.channel, entry.at_ms, entry.state) for entry in (await facts_of(client, "c")).consent}
+    async with open_client(store_url) as client:
+        await give_ids(client)
+        await client.delete(KEYS.profile("c"))
+        store = store_on(client)
+        await asyncio.gather(*(store.write(consents(said(state, at, channel))) for state, at, channel in shuffled))
+        found = {(entry.channel, entry.at_ms, entry.state) for entry in (await facts_of(client, "c")).consent}
 
     expected = {}
     for state, at, channel in entries:
         expected[channel] = max(expected.get(channel, (0, False)), (at, state == "denied"))
     assert found == {(ch, at, "denied" if denied else "granted") for ch, (at, denied) in expected.items()}
-    await client.aclose()
 
 
 async def test_a_profile_lives_for_its_retention_after_the_last_write(client: Redis) -> None:
