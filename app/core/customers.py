@@ -12,7 +12,7 @@ import orjson
 from app.core.identity import Alias
 from policy.bundle import Bundle, Fact
 
-#: A stored value's limit: above it the store gives up its compact encoding (DESIGN section 10, Store facts).
+#: A stored value's limit: above it the store gives up its compact encoding.
 VALUE_BYTES_MAX = 64
 #: What one machine word, and so every reader of the store, can hold.
 INT_MAX = 2**63 - 1

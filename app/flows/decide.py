@@ -150,7 +150,7 @@ class Decider:
             if isinstance(outcome, Committed) and outcome.durable:
                 return self._respond(request, customer, proposal, watch, conflicts, body)
             if not isinstance(outcome, Moved):
-                return self._not_committed(request, customer, watch, intent, outcome)
+                return self._not_committed(request, customer, watch, intent, outcome, conflicts)
             conflicts += 1
             if read_at >= deadline:
                 answered = self._undecided(request, customer, watch, Reason.CONFLICT, Degraded.DEADLINE)
@@ -311,9 +311,10 @@ class Decider:
         return answered
 
     def _not_committed(
-        self, request: DecideRequest, customer: str, watch: Watch, intent: Intent, outcome: Outcome
+        self, request: DecideRequest, customer: str, watch: Watch, intent: Intent, outcome: Outcome, conflicts: int
     ) -> Answered:
         """Suppress; and where nobody knows what became of the commit, have it released."""
+        too_late = Reason.CONFLICT if conflicts else Reason.DEADLINE
         match outcome:
             case Twin(kept):
                 return _replayed(request, customer, kept)
@@ -324,15 +325,17 @@ class Decider:
             case Unknown(kind, timed_out):
                 if intent.contacts:
                     self._reconciler.release_later(intent)
-                reason = Reason.DEADLINE if timed_out else Reason.FACTS_UNAVAILABLE
+                reason = too_late if timed_out else Reason.FACTS_UNAVAILABLE
                 failure, degraded = (COMMIT_UNKNOWN, kind), Degraded.COMMIT_UNKNOWN
-            case Late():
-                reason, failure, degraded = Reason.DEADLINE, (COMMIT_FAILED, "Late"), Degraded.DEADLINE
+            case Late() | Refused("StoreTimeout"):  # nothing was written, and no time is left to try again
+                failure = (COMMIT_FAILED, getattr(outcome, "kind", "Late"))
+                reason, degraded = too_late, Degraded.DEADLINE
             case _:
                 reason, failure = Reason.FACTS_UNAVAILABLE, (COMMIT_FAILED, getattr(outcome, "kind", ""))
                 degraded = Degraded.FACTS_UNAVAILABLE
         answered = self._undecided(request, customer, watch, reason, degraded)
         answered.failures = (failure,)
+        answered.conflicts = conflicts
         return answered
 
 

@@ -101,9 +101,9 @@ async def test_facts_that_never_stand_still_end_in_a_conflict_to_be_tried_again(
     answered = await flow.decide("cus_1", "weekly", budget_ms=60)
     found = decision(answered)
     assert (found["action"], found["rung"]) == ("suppress", "suppress")
-    assert found["reason"] in ("conflict", "deadline")
-    assert found["retryable"] is True
-    assert answered.conflicts >= 1 or found["reason"] == "deadline"
+    assert (found["reason"], found["retryable"]) == ("conflict", True)
+    assert found["degraded"] in (["deadline"], ["commit_unknown"]), "the last commit may have been on its way"
+    assert answered.conflicts >= 1
     assert await log_of(flow, "cus_1") == []
 
 
@@ -135,12 +135,13 @@ async def test_decisions_for_one_customer_take_turns_and_do_not_conflict(flow: F
 async def test_a_twin_that_another_process_committed_first_gives_its_bytes(flow: Flow) -> None:
     await flow.know("cus_1", **KNOWN)
     keys = flow.services.keys.of("cus_1")
-    mine = Idempotency(b"0" * 32, b"h" * 16)
-    once(flow, ("SET", keys.idempotency(mine.key_hash), b"b" * 13 + b"h" * 16 + b'{"the": "winner"}'))
+    theirs, mine = Idempotency(b"0" * 32, b"h" * 16), Idempotency(b"1" * 32, b"h" * 16)
+    first = await flow.decide("cus_1", "weekly", idempotency=theirs)
+    once(flow, ("COPY", keys.idempotency(theirs.key_hash), keys.idempotency(mine.key_hash)))
     answered = await flow.decide("cus_1", "weekly", idempotency=mine)
-    assert (answered.body, answered.replayed) == (b'{"the": "winner"}', True)
-    assert await log_of(flow, "cus_1") == []
-    assert await flow.services.client.exists(keys.ledger) == 0
+    assert (answered.body, answered.replayed) == (first.body, True)
+    assert len(await log_of(flow, "cus_1")) == 1
+    assert await flow.services.client.zcard(keys.ledger) == 1
 
 
 async def test_the_kept_answer_is_what_was_answered(flow: Flow) -> None:

@@ -155,6 +155,9 @@ def test_a_decoder_follows_what_the_registry_learns() -> None:
         decoder.decode(reply, NOW_MS, ())
     known.learn([("c:push", b"new")])
     assert decoder.decode(reply, NOW_MS, ()).consent[0].channel == "push"
+    assert decoder.decode([b"@later", b"5"], NOW_MS, ()).as_of_ms == {}
+    known.learn([("o:web", b"later")])
+    assert decoder.decode([b"@later", b"5"], NOW_MS, ()).as_of_ms == {"web": 5}
 
 
 def test_a_decoder_keeps_customers_apart_that_lie_alike() -> None:

@@ -131,9 +131,9 @@ def _unexplained(situation: Situation, decisions: Sequence[Decision]) -> tuple[S
 
 def _facts(situation: Situation, decisions: Sequence[Decision], personal: Sequence[bool]) -> list[Any]:
     facts, bundle = situation.facts, situation.bundle
-    allowed, sources = _allowed_facts(bundle, tuple([decision.placement for decision in decisions]), tuple(personal))
-    values = facts.values
-    present = [index for index, name in allowed if name in values]
+    indexes, names, sources = _allowed_facts(
+        bundle, tuple([decision.placement for decision in decisions]), tuple(personal)
+    )
     kinds: dict[ContactKind, int] = {}
     contacts = [
         [contact.decision, kinds.setdefault(contact.kind, len(kinds)), contact.not_before_ms, contact.not_after_ms]
@@ -147,8 +147,8 @@ def _facts(situation: Situation, decisions: Sequence[Decision], personal: Sequen
         facts.language,
         [tuple(entry) for entry in facts.consent],
         [[entry.scope, _SUPPRESSION_AT[entry.reason], entry.at_ms] for entry in facts.suppressions],
-        present,
-        [values[name] for _, name in allowed if name in values],
+        indexes,
+        list(map(facts.values.get, names)),  # nil where the fact is missing
         {source: at_ms for source, at_ms in facts.as_of_ms.items() if source in sources},
         [[k.placement, k.channel, k.klass, k.message, k.category, k.campaign] for k in kinds],
         contacts,
@@ -160,14 +160,18 @@ def _facts(situation: Situation, decisions: Sequence[Decision], personal: Sequen
 @lru_cache(maxsize=1024)
 def _allowed_facts(
     bundle: Bundle, placements: tuple[Placement, ...], personal: tuple[bool, ...]
-) -> tuple[tuple[tuple[int, str], ...], frozenset[str]]:
-    """(index, name) of the facts that these placements may have read, and who writes them."""
+) -> tuple[tuple[int, ...], tuple[str, ...], frozenset[str]]:
+    """Indexes and names of the facts that these placements may have read, and who writes them."""
     names: set[str] = set()
     for placement, may_be_read in zip(placements, personal, strict=True):
         read = facts_read(placement)
         names.update(read if may_be_read else impersonal_names(bundle).intersection(read))
     allowed = [fact for fact in bundle.facts if fact.name in names]
-    return tuple((fact.index, fact.name) for fact in allowed), frozenset(fact.owner for fact in allowed)
+    return (
+        tuple(fact.index for fact in allowed),
+        tuple(fact.name for fact in allowed),
+        frozenset(fact.owner for fact in allowed),
+    )
 
 
 def _decision(decision: Decision, answer: bytes) -> list[Any]:
@@ -251,7 +255,9 @@ def _decode_facts(raw: list[Any], now_ms: int, bundle: Bundle) -> Facts:
         language=language,
         consent=tuple(ConsentEntry(*entry) for entry in consent),
         suppressions=tuple(Suppression(scope, _SUPPRESSIONS[reason], at_ms) for scope, reason, at_ms in suppressions),
-        values={bundle.facts[index].name: value for index, value in zip(present, values, strict=True)},
+        values={
+            bundle.facts[index].name: value for index, value in zip(indexes, values, strict=True) if value is not None
+        },
         as_of_ms=as_of,
         contacts=tuple(Contact(packed, kind_of[kind], start, end) for packed, kind, start, end in contacts),
         general_version=general,
