@@ -33,6 +33,10 @@ class Aliases:
     retention_s: int
 
     def key_of(self, alias: Alias) -> bytes:
+        """Where an alias lies. Raises Problem `store_unavailable` while the deployment's hash key is not known: a hash
+        without it could be compared with any list of addresses."""
+        if not self.hash_key:
+            raise Problem("store_unavailable", "the hash key is not read from the store yet", retry_after_s=1)
         return key_names.identity(alias.kind, identity_hash(alias.kind, alias.value, self.hash_key))
 
     async def customer_of(self, alias: Alias) -> str | None:

@@ -263,6 +263,14 @@ async def test_an_alias_leads_to_its_customer_and_is_not_stored_in_clear(client:
     assert not [key for key in await client.keys() if b"4711" in key or DIGEST.encode() in key]
 
 
+async def test_no_alias_is_hashed_before_the_hash_key_is_known(client: Redis) -> None:
+    store = CustomerStore(client, KEYS, FieldRegistry(client), b"", RETENTION_S)
+    with pytest.raises(Problem, match="store_unavailable"):
+        await store.write(CustomerWrite("c", identities=(USER,)))
+    assert not await client.keys("id:*")
+    assert (await store.write(consents(said("denied", None)))).applied == (True,)
+
+
 async def test_an_alias_of_another_customer_is_a_conflict_and_links_nothing(client: Redis) -> None:
     store = store_on(client)
     await store.write(CustomerWrite("c", identities=(USER,)))
