@@ -44,7 +44,11 @@ def test_an_answer_has_every_member_of_the_contract_with_its_type(caller: Caller
     assert said(decision) == ("send", "model", "model_ranked", "alpha")
     message = decision["message"]
     assert set(message) == {"id", "version", "variant", "template", "subject", "params"}
-    assert (message["version"], message["template"], message["params"]) == (3, "alpha_mail", {"hero": "spring", "size": 2})
+    assert (message["version"], message["template"], message["params"]) == (
+        3,
+        "alpha_mail",
+        {"hero": "spring", "size": 2},
+    )
     assert (message["variant"], message["subject"]) in {("plain", "New in red"), ("urgent", "Last days of red")}
     assert number(decision["score"])
     assert 0 < decision["score"] < 1

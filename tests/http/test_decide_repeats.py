@@ -102,7 +102,9 @@ def test_an_answer_that_asks_to_be_asked_again_is_not_kept(caller: Caller, store
 @pytest.mark.parametrize("key", ["", "a b", "tab\there", "x" * 256, "größe".encode("latin-1"), b"\xff"], ids=repr)
 def test_a_key_that_is_not_1_to_255_visible_ascii_characters_is_refused(caller: Caller, key: str | bytes) -> None:
     answer = caller.http.post(
-        "/v1/decide", json={"customer": "cus_1", "placements": ["parcel"]}, headers={"Idempotency-Key": key}  # type: ignore[dict-item]
+        "/v1/decide",
+        json={"customer": "cus_1", "placements": ["parcel"]},
+        headers={"Idempotency-Key": key},  # type: ignore[dict-item]
     )
     problem(answer, 422, "invalid_idempotency_key")
 

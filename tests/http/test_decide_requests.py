@@ -151,7 +151,9 @@ def test_no_placement_is_asked_for_twice(caller: Caller) -> None:
 
 
 def test_every_undeclared_context_attribute_is_named(caller: Caller) -> None:
-    body = problem(post(caller, sound_but(context={"weather": 1, "trigger": "none", "mood": 2})), 422, "unknown_context")
+    body = problem(
+        post(caller, sound_but(context={"weather": 1, "trigger": "none", "mood": 2})), 422, "unknown_context"
+    )
     assert "`weather`" in body["detail"]
     assert "`mood`" in body["detail"]
     assert "`trigger`" in body["detail"], "what the bundle declares"
@@ -217,7 +219,16 @@ def test_values_that_fit_are_accepted_and_null_is_absent(caller: Caller) -> None
 
 @pytest.mark.parametrize(
     "key",
-    ["reader@example.com", "@", "+15551234567", "+cus", "555-123-4567", "555_123_4567", "(555) 123 4567", "555.123.4567"],
+    [
+        "reader@example.com",
+        "@",
+        "+15551234567",
+        "+cus",
+        "555-123-4567",
+        "555_123_4567",
+        "(555) 123 4567",
+        "555.123.4567",
+    ],
 )
 def test_a_direct_identifier_is_refused_as_a_key_and_not_repeated(caller: Caller, key: str) -> None:
     answer = post(caller, sound_but(customer=key))

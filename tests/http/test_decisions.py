@@ -12,7 +12,6 @@ from app.core.decision.record import bundle_digest_of, decode
 from app.core.decision.replay import replay
 from tests.support.contract import ATTRIBUTES, Caller, consent, contract_bundle, problem, said
 
-
 #: What an id looks like; nothing was ever decided under it.
 KNOWN_FORM = "dec_0110197a1c2b3c4d5e6f70819200"
 
@@ -139,7 +138,11 @@ def test_every_record_in_the_log_decides_again_to_the_same_bytes(caller: Caller,
     """Over all that this suite has decided so far."""
     customers = [caller.customer(), caller.customer(consent=[]), caller.customer(attributes={}), caller.stranger()]
     for customer in customers:
-        for placements in (["weekly", "push", "wordings"], ["once", "daily", "receipt"], ["fresh", "gaps", "modelless"]):
+        for placements in (
+            ["weekly", "push", "wordings"],
+            ["once", "daily", "receipt"],
+            ["fresh", "gaps", "modelless"],
+        ):
             caller.decisions(customer, *placements, context={"region": "US", "trigger": "browse"})
     raws = [
         fields[b"r"]

@@ -114,9 +114,7 @@ def test_the_problems_of_a_decision_are_described_with_their_codes(document: dic
     assert {"invalid_budget", "idempotency_key_reused", "overloaded", "payload_too_large"} <= codes
 
 
-def test_the_examples_of_requests_are_accepted(
-    document: dict[str, Any], caller: Caller, demo: httpx.Client
-) -> None:
+def test_the_examples_of_requests_are_accepted(document: dict[str, Any], caller: Caller, demo: httpx.Client) -> None:
     """By a server of the bundle that they are written for: the packaged demo."""
     accepted = []
     for method, path, operation in operations(document):

@@ -39,7 +39,9 @@ def fullest_rolling(length: int, contacts: Sequence[Contact], first: int, last: 
     """Every window (end − length, end] that holds some minute of the new contact; all in minutes."""
     most = 0
     for end in range(first, last + length):
-        inside = sum(c.not_before_ms <= end * MINUTE_MS and c.not_after_ms > (end - length) * MINUTE_MS for c in contacts)
+        inside = sum(
+            c.not_before_ms <= end * MINUTE_MS and c.not_after_ms > (end - length) * MINUTE_MS for c in contacts
+        )
         most = max(most, inside)
     return most
 
@@ -77,13 +79,12 @@ def period_of(unit: str, zone: str, at_ms: int) -> date | tuple[int, int]:
     return day - timedelta(days=day.weekday()) if unit == "week" else (day.year, day.month)
 
 
-def fullest_calendar(
-    unit: str, contacts: Sequence[Contact], first_ms: int, last_ms: int, zones: Iterable[str]
-) -> int:
+def fullest_calendar(unit: str, contacts: Sequence[Contact], first_ms: int, last_ms: int, zones: Iterable[str]) -> int:
     most = 0
     for zone in zones:
         held = [
-            {period_of(unit, zone, at) for at in range(c.not_before_ms, c.not_after_ms + 1, QUARTER_MS)} for c in contacts
+            {period_of(unit, zone, at) for at in range(c.not_before_ms, c.not_after_ms + 1, QUARTER_MS)}
+            for c in contacts
         ]
         for mine in {period_of(unit, zone, at) for at in range(first_ms, last_ms + 1, QUARTER_MS)}:
             most = max(most, sum(mine in periods for periods in held))
@@ -91,8 +92,12 @@ def fullest_calendar(
 
 
 @SETTINGS
-@given(data=st.data(), unit=st.sampled_from(["day", "week", "month"]), zones=st.lists(st.sampled_from(ZONES), max_size=3))
-def test_calendar_windows_hold_what_the_calendar_on_the_wall_says(data: st.DataObject, unit: Any, zones: list[str]) -> None:
+@given(
+    data=st.data(), unit=st.sampled_from(["day", "week", "month"]), zones=st.lists(st.sampled_from(ZONES), max_size=3)
+)
+def test_calendar_windows_hold_what_the_calendar_on_the_wall_says(
+    data: st.DataObject, unit: Any, zones: list[str]
+) -> None:
     night = int(data.draw(st.sampled_from(NIGHTS)).timestamp() * 1000) // QUARTER_MS
     quarters = st.integers(night - 96, night + 4 * 96)
     contacts = data.draw(ledger(quarters, st.sampled_from([0, 0, 0, 4, 100]), QUARTER_MS))

@@ -231,21 +231,8 @@ def decode(raw: bytes, bundle: Bundle) -> Record:
 
 
 def _decode_facts(raw: list[Any], now_ms: int, bundle: Bundle) -> Facts:
-    (
-        exists,
-        region,
-        timezone,
-        language,
-        consent,
-        suppressions,
-        present,
-        values,
-        as_of,
-        kinds,
-        contacts,
-        general,
-        ledger,
-    ) = raw
+    exists, region, timezone, language, consent, suppressions, indexes = raw[:7]
+    values, as_of, kinds, contacts, general, ledger = raw[7:13]
     kind_of = [ContactKind(*kind) for kind in kinds]
     return Facts(
         now_ms=now_ms,

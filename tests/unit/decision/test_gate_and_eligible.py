@@ -106,7 +106,8 @@ def test_a_message_is_valid_from_its_first_instant_to_just_before_its_last(
     message = dataclasses.replace(placement.candidates[at].message, valid_from_ms=1000, valid_until_ms=2000)
     own = dataclasses.replace(placement.candidates[at], message=message)
     changed = dataclasses.replace(
-        placement, candidates=tuple(own if position == at else each for position, each in enumerate(placement.candidates))
+        placement,
+        candidates=tuple(own if position == at else each for position, each in enumerate(placement.candidates)),
     )
     decision = decide(
         dataclasses.replace(bundle, placements={**bundle.placements, "seasonal": changed}),

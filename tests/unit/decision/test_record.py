@@ -67,7 +67,9 @@ def test_twenty_candidates_explained_with_all_facts_and_ten_contacts_fit_2_kb() 
 def test_a_full_ledger_named_for_every_candidate_fits_2_kb_too() -> None:
     """The worst explanation: twenty candidates, each stopped by a limit that ten contacts fill."""
     base = standard()
-    low = tuple(dataclasses.replace(limit, at_most=10, match={}) if limit.index == 1 else limit for limit in base.limits)
+    low = tuple(
+        dataclasses.replace(limit, at_most=10, match={}) if limit.index == 1 else limit for limit in base.limits
+    )
     bundle = dataclasses.replace(base, limits=low)
     facts = everything_known(bundle)
     near = tuple(each._replace(not_before_ms=NOW_MS - HOUR_MS, not_after_ms=NOW_MS) for each in facts.contacts)
@@ -100,14 +102,23 @@ def test_a_record_over_the_usual_size_is_deflated_and_reads_the_same() -> None:
     made = decide(bundle, facts_of(contacts=ledger), ["twice"])
     assert made.record[:1] == b"\x00"
     record = decode(made.record, bundle)
-    assert [(c.decision, c.not_before_ms) for c in record.facts.contacts] == [(c.decision, c.not_before_ms) for c in ledger]
+    assert [(c.decision, c.not_before_ms) for c in record.facts.contacts] == [
+        (c.decision, c.not_before_ms) for c in ledger
+    ]
     assert base_of_record(made.record) == base_of(0, NOW_MS, 0)
     assert all(each.same for each in replay(record))
 
 
 def test_a_record_keeps_only_facts_that_the_decision_may_have_read() -> None:
     bundle = contract_bundle()
-    known = {"recency": 3, "history": 98765.4321, "nickname": "the reader", "newbie": 1, "channel": "Web", "balance": 9.0}
+    known = {
+        "recency": 3,
+        "history": 98765.4321,
+        "nickname": "the reader",
+        "newbie": 1,
+        "channel": "Web",
+        "balance": 9.0,
+    }
     personal = decode(decide(bundle, facts_of(known), ["weekly"]).record, bundle).facts.values
     assert personal == {"recency": 3, "history": 98765.4321, "newbie": 1, "channel": "Web"}, "weekly reads no balance"
     made = decide(bundle, facts_of(known, consent=(granted("marketing"),)), ["weekly"])

@@ -19,7 +19,9 @@ def test_no_term_is_forgotten_for_a_message() -> None:
         worths([0.5, 0.25], [Terms(1.0, 1.0, 1.0)])
 
 
-@pytest.mark.parametrize(("scores", "winner"), [([0.1, 0.3, 0.2], 1), ([0.3, 0.3], 0), ([0.0, 0.0, 0.0], 0), ([-1.0], 0)])
+@pytest.mark.parametrize(
+    ("scores", "winner"), [([0.1, 0.3, 0.2], 1), ([0.3, 0.3], 0), ([0.0, 0.0, 0.0], 0), ([-1.0], 0)]
+)
 def test_the_highest_wins_and_ties_go_to_the_message_authored_first(scores: list[float], winner: int) -> None:
     assert best(scores) == winner
 
