@@ -236,11 +236,16 @@ async def prepare_store(services: Services) -> None:
         raise StoreUnfit(str(error)) from error
     configured = settings.hash_key.get_secret_value() if settings.hash_key else None
     services.hash_key = services.store.hash_key = await shared_hash_key(services.client, configured)
-    await services.fields.refresh()
-    await services.fields.ensure([*names_of(services.bundle), *kind_names(services.bundle)])
+    await learn_fields(services)
     await services.bundles.keep(services.bundle)
     for script in (COMMIT, RELEASE):
         await services.client.script_load(script.source)
+
+
+async def learn_fields(services: Services) -> None:
+    """Know all short ids of the store, and have one for every name of the bundle."""
+    await services.fields.refresh()
+    await services.fields.ensure([*names_of(services.bundle), *kind_names(services.bundle)])
 
 
 async def look_after(services: Services) -> None:
@@ -253,7 +258,7 @@ async def look_after(services: Services) -> None:
         with contextlib.suppress(Exception):  # the store is away: the link says so, and the next look tries again
             if services.store.unknown_field_seen:
                 services.store.unknown_field_seen = False
-                await services.fields.refresh()
+                await learn_fields(services)
             if services.link.connected and time.monotonic() - checked_at > CHECK_SERVER_EVERY_S:
                 checked_at = time.monotonic()
                 strict = services.settings.durability is Durability.STRICT

@@ -1,6 +1,6 @@
 """Whole answers, kept as files: facts and a request in, the answer out, with every member. One test reads them all.
 
-A new file needs `case`, `bundle`, `facts`, `request`, `model` and `answer`; each member of `facts` that is not written is
+A new file needs `case`, `bundle`, `facts`, `request`, `model` and `answer`; a member of `facts` that is not written is
 that of a customer in Berlin who allowed everything.
 """
 

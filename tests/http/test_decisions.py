@@ -1,4 +1,4 @@
-"""`GET /v1/decisions/{decision_id}`: why this was decided, and why nothing else; masked, and only for as long as kept."""
+"""`GET /v1/decisions/{decision_id}`: why this was decided, and why nothing else; masked, and while the log holds it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ from tests.support.contract import ATTRIBUTES, Caller, consent, contract_bundle,
 KNOWN_FORM = "dec_0110197a1c2b3c4d5e6f70819200"
 
 
-def stream_of(store: Redis, decision_id: str) -> str:
-    return "{s%03d}:decisions" % int(decision_id[4:7], 16)
+def stream_of(decision_id: str) -> str:
+    return f"{{s{int(decision_id[4:7], 16):03d}}}:decisions"
+
+
+def pointer_of(decision_id: str) -> str:
+    return f"{{s{int(decision_id[4:7], 16):03d}}}:d:{decision_id}"
 
 
 def test_the_record_repeats_the_answer_and_adds_what_led_to_it(caller: Caller) -> None:
@@ -92,14 +96,13 @@ def test_a_reached_limit_names_the_contacts_that_fill_it(caller: Caller) -> None
 
 def test_a_decision_that_was_never_answered_is_marked_aborted(caller: Caller, store: Redis) -> None:
     decision_id = caller.decision(caller.customer())["decision_id"]
-    pointer = "{s%03d}:d:%s" % (int(decision_id[4:7], 16), decision_id)
-    assert store.set(pointer, "aborted", xx=True, keepttl=True)
+    assert store.set(pointer_of(decision_id), "aborted", xx=True, keepttl=True)
     assert caller.record(decision_id)["aborted"] is True
 
 
 def test_what_was_sent_finds_its_customer_for_35_days(caller: Caller, store: Redis) -> None:
     decision_id = caller.decision(caller.customer())["decision_id"]
-    ttl_s = store.ttl("{s%03d}:d:%s" % (int(decision_id[4:7], 16), decision_id))
+    ttl_s = store.ttl(pointer_of(decision_id))
     assert 35 * 86_400 - 10 <= ttl_s <= 35 * 86_400
 
 
@@ -129,7 +132,7 @@ def test_a_place_that_the_request_did_not_have_is_a_404(caller: Caller) -> None:
 def test_a_decision_that_the_log_no_longer_holds_is_expired(caller: Caller, store: Redis) -> None:
     sent, suppressed = caller.decision(caller.customer()), caller.decision(caller.stranger())
     for decision in (sent, suppressed):
-        store.xtrim(stream_of(store, decision["decision_id"]), maxlen=0, approximate=False)
+        store.xtrim(stream_of(decision["decision_id"]), maxlen=0, approximate=False)
         problem(caller.http.get(f"/v1/decisions/{decision['decision_id']}"), 404, "decision_expired")
     problem(caller.http.get(f"/v1/decisions/{KNOWN_FORM}"), 404, "decision_expired")
 

@@ -1,4 +1,4 @@
-"""G8 as a property: whatever is known of a customer and whatever is asked, the record decides again to the same bytes."""
+"""G8 as a property: whatever is known and whatever is asked, the record decides again to the same bytes."""
 
 from __future__ import annotations
 
