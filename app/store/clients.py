@@ -7,7 +7,7 @@ from typing import Any
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import NoPermissionError, ResponseError
+from redis.exceptions import ConnectionError, NoPermissionError, ResponseError
 
 CONNECT_TIMEOUT_S = 1.0
 #: Off the hot path nobody waits for milliseconds; this only keeps a frozen server from holding a task for ever.
@@ -40,9 +40,10 @@ def open_pool(url: str, *, client_name: str, reply_timeout_s: float = REPLY_TIME
 
 
 def open_client(url: str, *, client_name: str = "nextbest") -> Redis:
-    """A client over its own pool: replies are bytes, broken connections are retried three times within a second."""
+    """A client over its own pool: replies are bytes, broken connections are retried three times within a second. A
+    silent one is not: its caller has waited long enough."""
     client: Redis = Redis.from_pool(open_pool(url, client_name=client_name))
-    client.set_retry(Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.5), 3))
+    client.set_retry(Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.5), 3, (ConnectionError,)))
     return client
 
 

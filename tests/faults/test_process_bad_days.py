@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
 
-from tests.support.scripted import ProxyBeside
+from tests.support import look
+from tests.support.scripted import ProxyBeside, proxy_beside
 from tests.support.server import Client, Server, eventually, free_port, serving
-from tests.support.valkey import Store
+from tests.support.valkey import StartStore, Store
 
 Customers = Callable[[int], list[str]]
 
@@ -65,6 +69,51 @@ async def more(told: Counter[str], n: int) -> None:
     await eventually(lambda: told.total() >= until)
 
 
+async def test_a_server_that_is_asked_to_stop_answers_what_it_has_begun_and_takes_back_what_it_could_not(
+    own_store: StartStore,
+) -> None:
+    """The store answers so slowly that commits are lost up to the end. What is in its ledgers then was answered."""
+    store, names = own_store(), [f"c{n}" for n in range(4)]
+    with proxy_beside(store.socket_path) as way:
+        async with serving(way.url) as server:
+            await server.client.welcome(*names)
+            sent: list[str] = []
+
+            async def ask(name: str) -> None:
+                with contextlib.suppress(OSError, asyncio.IncompleteReadError):  # refused, once it stops
+                    while True:
+                        answer = await server.client.decide(name, "open", budget_ms=60)
+                        sent.extend([name] if answer.status == 200 and answer.sends else [])
+
+            asking = asyncio.gather(*map(ask, names))
+            await eventually(lambda: len(sent) > 20)
+            way.do(lambda faulty: faulty.delay(0.04))
+            await asyncio.sleep(0.3)
+            os.kill(server.pid, signal.SIGTERM)
+            way.do(lambda faulty: faulty.delay(0.0))
+            await asyncio.wait_for(asking, 15)
+            await asyncio.to_thread(server.ended)
+    with redis.Redis(unix_socket_path=str(store.socket_path)) as inside:
+        assert {name: look.contacts(inside, name) for name in names} == Counter(sent)
+
+
+async def test_a_server_whose_store_is_frozen_still_ends_when_it_is_asked_to(
+    own_store: StartStore,
+) -> None:
+    store = own_store()
+    async with serving(store.url) as server:
+        await server.client.welcome("c")
+        store.freeze()
+        receipt = await server.client.decide("c", "receipt", budget_ms=50)
+        assert receipt.sends
+        begun = time.monotonic()
+        os.kill(server.pid, signal.SIGTERM)
+        await asyncio.to_thread(server.ended)
+        assert time.monotonic() - begun < 8
+        assert "1 releases or late records were not written" in server.log  # said, since it is lost
+        store.thaw()
+
+
 async def test_more_requests_than_there_is_room_for_are_refused_at_once_with_a_time_to_come_back(
     way: ProxyBeside, customers: Customers
 ) -> None:
@@ -88,7 +137,7 @@ async def test_more_requests_than_there_is_room_for_are_refused_at_once_with_a_t
 async def test_a_collector_that_is_away_costs_spans_and_nothing_else(store: Store, customers: Customers) -> None:
     names = customers(4)
     nobody = f"http://127.0.0.1:{free_port()}"
-    settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": nobody, "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
+    settings: dict[str, Any] = {"OTEL_EXPORTER_OTLP_ENDPOINT": nobody, "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
     async with serving(store.url, trace_ratio="1", **settings) as server:
         await server.client.welcome(*names)
         for _ in range(20):

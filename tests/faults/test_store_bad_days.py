@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import redis
 
 from tests.support import look
 from tests.support.load import load
-from tests.support.scripted import ProxyBeside
+from tests.support.scripted import ProxyBeside, ScriptedProxy
 from tests.support.server import Client, Server, eventually, serving
 from tests.support.valkey import StartStore, Store
 
@@ -190,7 +191,7 @@ async def test_replies_that_are_cut_in_half_in_mid_load_cost_no_answer(
     async with load(client, names) as made:
         for reply_bytes in (0, 1, 7, 40, 200):
             await made.until_it_sends()
-            way.do(lambda faulty, n=reply_bytes: faulty.cut_after(n))
+            way.do(partial(ScriptedProxy.cut_after, reply_bytes=reply_bytes))
             await made.more(8)
         await made.until_it_sends()
     assert {answer.status for answer in made.answers} == {200}
@@ -240,6 +241,20 @@ async def test_lookups_and_writes_while_the_store_is_away_are_a_problem_with_a_r
         store.start()
         await becomes(server, ready=True)
         assert (await client.record(decision_id)).status == 200
+
+
+@pytest.mark.long  # a frozen store is given five seconds where nobody waits for milliseconds
+async def test_a_write_to_a_frozen_store_is_refused_while_its_caller_still_listens(own_store: StartStore) -> None:
+    store = own_store()
+    async with serving(store.url) as server:
+        await server.client.welcome("c")
+        store.freeze()
+        answer = await server.client.consent("c", "denied")
+        assert (answer.status, answer.json()["code"]) == (503, "store_unavailable")
+        assert answer.seconds < 8
+        store.thaw()
+        await becomes(server, ready=True)
+        assert (await server.client.consent("c", "denied")).json()["applied"]
 
 
 async def test_the_smallest_budget_is_kept_and_decides_where_the_store_is_near(

@@ -111,7 +111,7 @@ async def test_what_is_decided_again_keeps_its_chance(flow: Flow) -> None:
     """Seed and id bits are drawn once: nobody gets a second draw by making the first commit fail."""
     await flow.know("cus_1", **KNOWN)
     drawn = itertools.count(1)
-    flow.services.decider._chance = lambda bits: next(drawn)
+    flow.services.decider._chance = lambda _: next(drawn)
     profile = flow.services.keys.of("cus_1").profile
     once(flow, ("HINCRBY", profile, "!g", 1))
     answered = await flow.decide("cus_1", "weekly")

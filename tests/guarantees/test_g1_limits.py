@@ -42,7 +42,7 @@ async def ask_until_nothing_is_left(client: Client, customer: str, rng: random.R
 
 
 def is_full(decision: Any) -> bool:
-    return decision["action"] == "suppress" and decision["reason"] == "no_admissible_message"
+    return bool(decision["action"] == "suppress" and decision["reason"] == "no_admissible_message")
 
 
 def of_each(sent: Counter[Any]) -> Counter[tuple[str, str]]:

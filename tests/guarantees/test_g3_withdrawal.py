@@ -10,9 +10,10 @@ import pytest
 import redis
 
 from app.store.decisions import COMMIT
+from policy.compile import load
 from tests.support import look
 from tests.support.scripted import ProxyBeside
-from tests.support.server import Answer, Client
+from tests.support.server import BUNDLE, Answer, Client
 
 WITHDRAWALS: dict[str, Callable[[Client, str], Awaitable[Answer]]] = {
     "consent of the channel": lambda client, customer: client.consent(customer, "denied"),
@@ -67,6 +68,23 @@ async def test_what_is_acknowledged_while_the_commit_is_on_its_way_wins(
     assert look.contacts(inside, customer) == 0
 
 
+async def test_who_forbids_personalisation_meanwhile_gets_nothing_that_was_chosen_by_personal_facts(
+    client: Client, shaky: Client, proxy: ProxyBeside, customer: str
+) -> None:
+    await client.welcome(customer, mood=0)
+    hold = proxy.hold(COMMIT.sha)
+    deciding = asyncio.create_task(shaky.decide(customer, "touchy"))
+    await hold.reached()
+    denied = {"state": "denied", "source": "preference_centre", "basis": "consent"}
+    acknowledged = await client.ask("PUT", f"/v1/customers/{customer}/consent/personalisation/*", denied)
+    assert acknowledged.json()["applied"]
+    hold.release()
+    answer = await deciding
+    assert (answer.first["rung"], answer.first["degraded"]) == ("generic", ["no_personalisation"])
+    record = (await client.record(answer.first["decision_id"])).json()
+    assert (record["gate"]["personal_facts_read"], record["aborted"]) == (False, False)
+
+
 async def test_what_is_acknowledged_while_a_slow_model_thinks_wins(
     clients: list[Client], customer: str, inside: redis.Redis
 ) -> None:
@@ -102,6 +120,9 @@ async def withdraw_at_random(clients: list[Client], names: list[str], inside: re
     assert any(sends for sends in raced)  # some were in time, else nothing was tried
 
 
+SERVED = load(BUNDLE)
+
+
 async def race(clients: list[Client], customer: str, rng: random.Random, inside: redis.Redis) -> int:
     withdrawn_ms: list[int] = []
 
@@ -121,6 +142,6 @@ async def race(clients: list[Client], customer: str, rng: random.Random, inside:
             sends += 1
     await withdrawing
     late = [entry for entry in look.log(inside, customer) if entry.at_ms > withdrawn_ms[0]]
-    assert all(look.action(entry) != "send" for entry in late)
+    assert all(look.action(entry, SERVED) != "send" for entry in late)
     assert look.contacts(inside, customer) == sends
     return sends

@@ -9,7 +9,7 @@ import redis
 
 from app.store.decisions import COMMIT, RELEASE
 from tests.support import look
-from tests.support.scripted import ProxyBeside
+from tests.support.scripted import ProxyBeside, ScriptedProxy
 from tests.support.server import Client, Server
 
 
@@ -91,7 +91,7 @@ async def test_a_release_that_cannot_be_made_now_is_made_when_the_store_is_back(
     proxy.do(lambda faulty: faulty.when(COMMIT.sha, lambda: faulty.cut_after(0)))
     assert not (await shaky.decide(customer, "once", budget_ms=100)).sends
     await hold.reached()
-    proxy.do(lambda faulty: (faulty.freeze(), faulty.drop_connections()))
+    proxy.do(ScriptedProxy.cut_off)
     assert look.contacts(inside, customer) == 1  # counted until it is released: closed, never open
     assert not (await client.decide(customer, "once")).sends
     await asyncio.to_thread(servers[2].wait, lambda: not servers[2].is_ready())
@@ -149,7 +149,7 @@ async def test_a_receipt_sent_while_the_store_was_away_is_logged_once_when_it_is
     await client.welcome(customer)
     logged = 'releases_total{result="logged"}'
     before = servers[2].metric(logged)
-    proxy.do(lambda faulty: (faulty.freeze(), faulty.drop_connections()))
+    proxy.do(ScriptedProxy.cut_off)
     await asyncio.to_thread(servers[2].wait, lambda: not servers[2].is_ready())
     answer = await shaky.decide(customer, "receipt", budget_ms=200)
     assert (answer.first["action"], answer.first["rung"]) == ("send", "generic")

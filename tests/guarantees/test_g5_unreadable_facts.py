@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
-import redis
 
 from tests.support import look
 from tests.support.scripted import ProxyBeside, ScriptedProxy
 from tests.support.server import Client, Server, eventually
 
-Damage = Callable[[redis.Redis, str], object]
+Damage = Callable[[look.Inside, str], object]
 
 
 def profile(customer: str) -> bytes:
@@ -22,16 +22,16 @@ def ledger(customer: str) -> bytes:
     return look.KEYS.of(customer).ledger
 
 
-def consent_fields(store: redis.Redis, customer: str) -> list[bytes]:
+def consent_fields(store: look.Inside, customer: str) -> list[bytes]:
     return [field for field in store.hkeys(profile(customer)) if b"." in field]
 
 
-def spoil_consents(store: redis.Redis, customer: str, change: Callable[[bytes], bytes]) -> None:
+def spoil_consents(store: look.Inside, customer: str, change: Callable[[bytes], bytes]) -> None:
     for field in consent_fields(store, customer):
         store.hset(profile(customer), field, change(store.hget(profile(customer), field) or b""))
 
 
-def rename_consents(store: redis.Redis, customer: str, change: Callable[[bytes], bytes]) -> None:
+def rename_consents(store: look.Inside, customer: str, change: Callable[[bytes], bytes]) -> None:
     for field in consent_fields(store, customer):
         store.hset(profile(customer), change(field), store.hget(profile(customer), field) or b"")
         store.hdel(profile(customer), field)
@@ -63,7 +63,7 @@ DAMAGES: dict[str, Damage] = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 async def test_damaged_facts_suppress_marketing_and_can_be_mended(
-    client: Client, customer: str, inside: redis.Redis, damage: str
+    client: Client, customer: str, inside: look.Inside, damage: str
 ) -> None:
     await client.welcome(customer)
     assert (await client.decide(customer, "thrice")).sends
@@ -115,11 +115,15 @@ async def test_an_error_in_place_of_a_fact_suppresses_marketing(
     """Each of the read's replies in turn: the time, the profile, the ledger."""
     for nth, customer in enumerate(customers(3)):
         await client.welcome(customer)
-        proxy.do(lambda faulty, nth=nth: setattr(faulty, "replies", in_place(nth, b"-%b no\r\n" % error.encode())))
+        proxy.do(partial(replace_replies, in_place(nth, b"-%b no\r\n" % error.encode())))
         answer = await shaky.decide(customer, "open", budget_ms=200)
         proxy.heal()
         assert answer.first["action"] == "suppress", (nth, answer.first)
         await until_it_sends(shaky, customer)
+
+
+def replace_replies(change: Callable[[bytes], bytes], faulty: ScriptedProxy) -> None:
+    faulty.replies = change
 
 
 def in_place(nth: int, error: bytes) -> Callable[[bytes], bytes]:
@@ -166,7 +170,7 @@ async def test_a_customer_of_whom_nothing_is_known_is_not_contacted_where_consen
 
 
 async def test_a_denial_stays_one_whatever_is_written_over_it(
-    client: Client, customer: str, inside: redis.Redis
+    client: Client, customer: str, inside: look.Inside
 ) -> None:
     await client.welcome(customer)
     await client.consent(customer, "denied")

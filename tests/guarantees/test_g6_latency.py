@@ -3,7 +3,8 @@
 Two clocks are looked at: the server's own (the sum of `Server-Timing`, which begins with the first byte read) and the
 caller's, which also pays for two ways through the kernel and for this process. On a machine with other work both can be
 late for no fault of the server's, all that are in flight at once; a meter beside the load measures by how much, and the
-last tenth of the answers is given that much more. A server that blocks its own loop does not move the meter.
+last tenth of the answers is given that much more. A server that blocks its own loop does not move the meter. The last
+hundredth is given a hiccup more: no meter beside a process tells when that very process was not let run.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from tests.support.server import Answer, Client, Server, percentile
 QUANTUM_MS = 20.0
 #: What a request costs outside of the server's clock: two ways through the kernel, and this process' own turns.
 WAY_MS = 20.0
+#: 31 ms were seen in 7,000 answers on two shared cores; a model that blocks the loop costs several times that.
+HICCUP_MS = 100.0
 CONCURRENCY = 8
 
 FAULTS: dict[str, Callable[[ScriptedProxy], object]] = {
@@ -55,9 +58,11 @@ class Measured:
     def check(self, budget_ms: float) -> None:
         bound = budget_ms + QUANTUM_MS
         assert percentile(self.server_ms, 0.9) <= bound, self.summary()
-        assert max(self.server_ms) <= bound + self.noise_ms, self.summary()
+        assert percentile(self.server_ms, 0.99) <= bound + self.noise_ms, self.summary()
+        assert max(self.server_ms) <= bound + self.noise_ms + HICCUP_MS, self.summary()
         assert percentile(self.client_ms, 0.9) <= bound + WAY_MS, self.summary()
-        assert max(self.client_ms) <= bound + WAY_MS + 2 * self.noise_ms, self.summary()
+        assert percentile(self.client_ms, 0.99) <= bound + WAY_MS + 2 * self.noise_ms, self.summary()
+        assert max(self.client_ms) <= bound + WAY_MS + 2 * self.noise_ms + HICCUP_MS, self.summary()
 
     def summary(self) -> str:
         shares = (0.5, 0.9, 0.99, 1.0)

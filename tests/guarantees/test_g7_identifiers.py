@@ -17,7 +17,7 @@ from urllib.parse import quote
 import pytest
 import redis
 
-from app.store.keys import Keys
+from tests.support import look
 from tests.support.otlp import Collector, collector
 from tests.support.scripted import ProxyBeside, proxy_beside
 from tests.support.server import Answer, Client, Server
@@ -54,7 +54,7 @@ def way(own: Store) -> Iterator[ProxyBeside]:
 
 @pytest.fixture(scope="module")
 def server(own: Store, way: ProxyBeside, telemetry: Collector) -> Iterator[Server]:
-    settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": telemetry.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+    settings: dict[str, Any] = {"OTEL_EXPORTER_OTLP_ENDPOINT": telemetry.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "100"}
     with Server.on(way.url, trace_ratio="1", **settings) as server:
         yield server
 
@@ -69,7 +69,7 @@ def found_in(text: bytes) -> list[bytes]:
     return [needle for needle in NEEDLES if needle in text.lower()]
 
 
-def whole_store(store: redis.Redis) -> Iterator[tuple[bytes, bytes]]:
+def whole_store(store: look.Inside) -> Iterator[tuple[bytes, bytes]]:
     """Every key with all that it holds. Deflated values are looked into."""
     for key in store.scan_iter(count=1000):
         kind = store.type(key)
@@ -237,7 +237,7 @@ async def test_declared_text_stays_where_it_was_declared(
     assert [found_in(body) for body in telemetry.bodies if found_in(body)] == []
     with redis.Redis(unix_socket_path=str(own.socket_path)) as inside:
         holding = {key for key, held in whole_store(inside) if found_in(key + held)}
-    keys = Keys(256).of("cus_3")
+    keys = look.KEYS.of("cus_3")
     assert holding <= {keys.profile, keys.decisions}
     assert keys.profile in holding
 

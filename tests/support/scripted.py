@@ -32,6 +32,11 @@ class ScriptedProxy(FaultProxy):
     def when(self, word: bytes, act: Act) -> None:
         self._script.append((word, act))
 
+    def cut_off(self) -> None:
+        """As a network that is gone: connections end, and new ones get no answer."""
+        self.freeze()
+        self.drop_connections()
+
     def heal(self) -> None:
         super().heal()
         self._script.clear()

@@ -123,6 +123,10 @@ class Server:
                     found.append(int(folder.name))
         return found
 
+    def ended(self) -> None:
+        """Wait until it has ended by itself."""
+        self._process.wait(STOP_TIMEOUT_S)
+
     def stop(self) -> None:
         """End it in order, and then all that it may have left behind."""
         if self._process.poll() is None:

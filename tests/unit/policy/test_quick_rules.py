@@ -102,6 +102,27 @@ def test_whole_numbers_may_begin_with_zeros(zero: str) -> None:
         assert quick == library
 
 
+@pytest.mark.parametrize("sign", ["==", "!=", "<", "<=", ">", ">="])
+@pytest.mark.parametrize(
+    ("fact", "written", "values"),
+    [
+        ("recency", "10", (9, 10, 11)),
+        ("history", "2.5", (2.4, 2.5, 2.6)),
+        ("history", "3", (2.9, 3.0, 3.1)),
+        ("nickname", "'b'", ("a", "b", "c", "", "é")),
+    ],
+)
+def test_every_comparison_means_the_same_below_at_and_above(
+    sign: str, fact: str, written: str, values: tuple[Any, ...]
+) -> None:
+    """Made-up rules and values seldom meet at the very edge."""
+    rules = f"customer.{fact} {sign} {written}", f"{written} {sign} customer.{fact}"
+    assert is_quick(rules[0])
+    for value in values:
+        quick, library = verdicts(rules, {fact: value}, {})
+        assert quick == library
+
+
 # Rules made up, against the library
 
 INTS = ["recency", "mens"]
