@@ -190,13 +190,16 @@ class Client:
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
         reader, writer = await self._connection()
         begun = time.perf_counter()
-        writer.write("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + raw)
-        head = await reader.readuntil(b"\r\n\r\n")
-        status, got = _parse(head)
-        content = await _content(reader, got)
+        try:
+            writer.write("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + raw)
+            status, got = _parse(await reader.readuntil(b"\r\n\r\n"))
+            content = await _content(reader, got)
+        except BaseException:
+            await _closed(writer)
+            raise
         seconds = time.perf_counter() - begun
         if got.get("connection") == "close":
-            writer.close()
+            await _closed(writer)
         else:
             self._idle.append((reader, writer))
         return Answer(status, got, content, seconds)
@@ -232,15 +235,12 @@ class Client:
             reader, writer = self._idle.pop()
             if not reader.at_eof() and not writer.is_closing():
                 return reader, writer
+            await _closed(writer)
         return await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20)
 
     async def close(self) -> None:
-        for _, writer in self._idle:
-            writer.close()
-        for _, writer in self._idle:
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
-        self._idle = []
+        while self._idle:
+            await _closed(self._idle.pop()[1])
 
 
 async def eventually(holds: Callable[[], Awaitable[bool] | bool], timeout_s: float = 10.0) -> None:
@@ -274,6 +274,12 @@ def _parse(head: bytes) -> tuple[int, dict[str, str]]:
     first, *lines = head.decode("latin-1").split("\r\n")
     pairs = (line.split(": ", 1) for line in lines if line)
     return int(first.split(" ", 2)[1]), {name.lower(): value for name, value in pairs}
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
 
 
 async def _content(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes:
