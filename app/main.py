@@ -30,7 +30,7 @@ from app.flows.decide import Decider
 from app.flows.reconcile import Reconciler
 from app.http import batch, customers, decide, decisions, health, metrics, problems
 from app.http import bundle as bundle_route
-from app.http.auth import Authenticator, AuthMiddleware
+from app.http.auth import PUBLIC, Authenticator, AuthMiddleware, required_scope
 from app.scoring import ModelRunner
 from app.settings import Durability, Settings
 from app.store.bundles import BundleArchive
@@ -119,9 +119,28 @@ def create_app() -> FastAPI:
     problems.install(app, lambda code: app.state.services.metrics.count(series.PROBLEMS, code))
     for module in (decide, batch, decisions, customers, bundle_route, metrics, health):
         app.include_router(module.router)
+    document_keys(app)
     authenticator = app.state.authenticator = Authenticator(settings.keys_file)
     app.add_middleware(AuthMiddleware, authenticator=authenticator)
     return Application(app)  # type: ignore[return-value]
+
+
+def document_keys(app: FastAPI) -> None:
+    """Say in the OpenAPI document that routes take a bearer key, and which scope it needs."""
+    schema = app.openapi()
+    schema.setdefault("components", {})["securitySchemes"] = {
+        "key": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "From `nextbest keys add`.",
+        }
+    }
+    for path, methods in schema["paths"].items():
+        for method, operation in methods.items():
+            scope = required_scope(method.upper(), path)
+            if scope != PUBLIC:
+                operation["security"] = [{"key": []}]
+                operation["description"] = f"{operation.get('description', '')}\n\nScope: `{scope}`.".strip()
 
 
 class Application:

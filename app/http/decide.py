@@ -18,8 +18,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.errors import Problem
 from app.flows.decide import Answered
+from app.http import answers
+from app.http.answers import DecideAnswer
 from app.http.decide_body import EXAMPLE, DecideBody, check_idempotency_key, parse
-from app.http.openapi import problems, request_body
+from app.http.openapi import answered, problems, request_body
 from app.http.problems import send_problem
 from app.http.protocol import FIRST_BYTE, PROTOCOL, DecisionProtocol
 from app.telemetry import series
@@ -156,21 +158,24 @@ router = APIRouter(tags=["decisions"], route_class=DecideRoute)
 @router.post(
     PATH,
     summary="Which message, if any, should this customer get now?",
-    response_description="One decision for each placement, in the order asked for.",
-    responses=problems(
-        "malformed_json",
-        "unauthenticated",
-        "forbidden",
-        "payload_too_large",
-        "invalid_request",
-        "unknown_placement",
-        "unknown_context",
-        "direct_identifier",
-        "invalid_budget",
-        "invalid_idempotency_key",
-        "idempotency_key_reused",
-        "overloaded",
-    ),
+    response_model=None,
+    responses={
+        **answered(DecideAnswer, "One decision for each placement, in the order asked for", answers.EXAMPLE),
+        **problems(
+            "malformed_json",
+            "unauthenticated",
+            "forbidden",
+            "payload_too_large",
+            "invalid_request",
+            "unknown_placement",
+            "unknown_context",
+            "direct_identifier",
+            "invalid_budget",
+            "invalid_idempotency_key",
+            "idempotency_key_reused",
+            "overloaded",
+        ),
+    },
     openapi_extra=request_body(DecideBody, {"the weekly offer": EXAMPLE}),
 )
 async def decide() -> Response:

@@ -120,9 +120,9 @@ def _placements(names: list[str], bundle: Bundle) -> tuple[Placement, ...]:
     try:
         placements = tuple([bundle.placements[name] for name in names])
     except KeyError:
-        unknown = [f"placements[{at}]" for at, name in enumerate(names) if name not in bundle.placements]
+        unknown = ", ".join(f"`{shown_name(name)}`" for name in names if name not in bundle.placements)
         known = ", ".join(f"`{name}`" for name in bundle.placements)
-        raise Problem("unknown_placement", f"{', '.join(unknown)}: the bundle has {known}") from None
+        raise Problem("unknown_placement", f"{unknown}: the bundle has {known}") from None
     if len(set(names)) < len(names):
         raise Problem("invalid_request", "`placements` names one placement twice: ask for each once")
     return placements

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Path, Request, Response
 
-from app.core.decision.ids import parse_id
-from app.core.decision.record import bundle_digest_of, decode
+from app.core.decision.ids import DecisionId, parse_id
+from app.core.decision.record import Record, bundle_digest_of, decode
 from app.core.decision.view import view
 from app.errors import Problem
-from app.http.openapi import problems
+from app.http.answers import DecisionRecord
+from app.http.openapi import answered, problems
 from app.store.decision_log import reading_the_store
+from policy.codes import Action
+
+if TYPE_CHECKING:
+    from app.main import Services
 
 router = APIRouter(tags=["decisions"])
 _EXPIRED = "the decision log no longer holds it, or never did: dry runs and answers marked `retryable` are not logged"
@@ -21,7 +26,10 @@ _EXPIRED = "the decision log no longer holds it, or never did: dry runs and answ
 @router.get(
     "/v1/decisions/{decision_id}",
     summary="Why was this decided, and why not otherwise?",
-    responses=problems("not_found", "decision_expired", "store_unavailable"),
+    responses={
+        **answered(DecisionRecord, "The record", None),
+        **problems("not_found", "decision_expired", "store_unavailable"),
+    },
     response_model=None,
 )
 async def read_decision(
@@ -42,7 +50,17 @@ async def read_decision(
     record = decode(logged.raw, bundle)
     if parsed.place >= len(record.decisions):
         raise Problem("not_found", "the request had fewer placements")
-    return json_response(view(record, parsed.place, logged.aborted))
+    with reading_the_store():
+        aborted = logged.aborted or await _taken_back(services, parsed, record)
+    return json_response(view(record, parsed.place, aborted))
+
+
+async def _taken_back(services: Services, asked: DecisionId, record: Record) -> bool:
+    """Whether the whole request was: a decision that sends nothing is told by one of the same request that does."""
+    for place, decision in enumerate(record.decisions):
+        if decision.action is Action.SEND:
+            return await services.decision_log.is_aborted(asked._replace(place=place))
+    return False
 
 
 def json_response(body: Any) -> Response:

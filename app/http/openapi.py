@@ -35,6 +35,17 @@ def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
     return responses
 
 
+def answered(
+    model: type[BaseModel], description: str, example: dict[str, Any] | None
+) -> dict[int | str, dict[str, Any]]:
+    """The `responses` entry of an answer that is described by a model and not validated by it."""
+    schema = model.model_json_schema()
+    content: dict[str, Any] = {"schema": _inlined(schema, schema.pop("$defs", {}))}
+    if example is not None:
+        content["example"] = example
+    return {200: {"description": description, "content": {"application/json": content}}}
+
+
 def request_body(
     model: type[BaseModel], examples: dict[str, Any], media_type: str = "application/json"
 ) -> dict[str, Any]:

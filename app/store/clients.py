@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError, NoPermissionError, ResponseError
@@ -12,6 +12,9 @@ from redis.exceptions import ConnectionError, NoPermissionError, ResponseError
 CONNECT_TIMEOUT_S = 1.0
 #: Off the hot path nobody waits for milliseconds; this only keeps a frozen server from holding a task for ever.
 REPLY_TIMEOUT_S = 5.0
+#: Connections a process opens for what is off the hot path. The store runs one command at a time whatever their number;
+#: who comes in a burst waits for a free one, since a withdrawal must not be refused for having come with many others.
+CONNECTIONS_MAX = 64
 
 REDIS_VERSION_MIN = (7, 0)
 VALKEY_VERSION_MIN = (7, 2)
@@ -27,11 +30,13 @@ def open_pool(url: str, *, client_name: str, reply_timeout_s: float = REPLY_TIME
         "client_name": client_name,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         "socket_timeout": reply_timeout_s,
+        "max_connections": CONNECTIONS_MAX,
+        "timeout": REPLY_TIMEOUT_S,  # for a free connection
     }
     if not url.startswith("unix:"):
         options["socket_keepalive"] = True
     try:
-        return ConnectionPool.from_url(url, **options)
+        return BlockingConnectionPool.from_url(url, **options)
     except ValueError:
         raise ValueError(
             "the store's address cannot be understood: write `redis://`, `rediss://` or `unix://`, "

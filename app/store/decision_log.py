@@ -57,6 +57,10 @@ class DecisionLog:
             raw = await self._scan(decision, decision.at_ms, decision.at_ms + LATE_MS_MAX)
         return None if raw is None else Logged(raw, False)
 
+    async def is_aborted(self, decision: DecisionId) -> bool:
+        """Whether the request of a `send` was taken back: its other decisions have no pointer of their own."""
+        return await self._pointer(decision) == ABORTED
+
     async def _pointer(self, decision: DecisionId) -> bytes | None:
         """`<stream id> <customer>` of a decision that was sent, or `aborted`."""
         name = self._keys.decision(decision.shard, str(decision).encode())

@@ -134,6 +134,13 @@ async def test_more_requests_than_there_is_room_for_are_refused_at_once_with_a_t
         assert (await server.client.decide(names[0], "open")).sends
 
 
+async def test_a_burst_of_withdrawals_is_taken_whole(server: Server, client: Client, customers: Customers) -> None:
+    names = customers(300)
+    await asyncio.gather(*(client.welcome(name) for name in names))
+    answers = await asyncio.gather(*(client.consent(name, "denied") for name in names))
+    assert {answer.status for answer in answers} == {200}
+
+
 async def test_a_collector_that_is_away_costs_spans_and_nothing_else(store: Store, customers: Customers) -> None:
     names = customers(4)
     nobody = f"http://127.0.0.1:{free_port()}"

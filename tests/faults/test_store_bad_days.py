@@ -7,7 +7,7 @@ readiness says why, nothing that was answered is lost, and the server recovers w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 
 import pytest
@@ -21,6 +21,29 @@ from tests.support.valkey import StartStore, Store
 
 Customers = Callable[[int], list[str]]
 MARGIN_S = 0.25  # beside the budget: one quantum, the way, and a busy machine
+
+
+@pytest.fixture(scope="module")
+def moody_store() -> Iterator[Store]:
+    """A store for tests that stop, freeze and configure it, and leave it well."""
+    store = Store("--appendfsync", "always", "--maxmemory-policy", "noeviction")
+    store.start()
+    yield store
+    store.remove()
+
+
+@pytest.fixture(scope="module")
+def server_on_it(moody_store: Store) -> Iterator[Server]:
+    with Server.on(moody_store.url) as server:
+        yield server
+
+
+@pytest.fixture
+async def patient(server_on_it: Server) -> AsyncIterator[Server]:
+    """The server that has to bear it; ready when the test begins, and expected to be so again when it ends."""
+    yield server_on_it
+    await becomes(server_on_it, ready=True)
+    await server_on_it.client.close()
 
 
 async def becomes(server: Server, *, ready: bool) -> None:
@@ -63,27 +86,25 @@ async def test_a_server_that_starts_without_its_store_says_so_and_recovers_witho
 
 
 async def test_a_store_that_stops_is_killed_or_frozen_in_mid_load_costs_no_answer_and_loses_none(
-    own_store: StartStore,
+    patient: Server, moody_store: Store, customers: Customers
 ) -> None:
-    store = own_store("--appendfsync", "always")
-    customers = [f"c{n}" for n in range(8)]
-    async with serving(store.url) as server:
-        await server.client.welcome(*customers)
-        async with load(server.client, customers) as made:
+    store, server, names = moody_store, patient, customers(8)
+    await server.client.welcome(*names)
+    async with load(server.client, names) as made:
+        await made.until_it_sends()
+        for end, back in ((store.stop, store.start), (store.kill, store.start), (store.freeze, store.thaw)):
+            await asyncio.to_thread(end)
+            for answer in (await made.more(12))[-4:]:
+                assert (answer.status, answer.first["action"]) == (200, "suppress")
+            await asyncio.to_thread(back)
             await made.until_it_sends()
-            for end, back in ((store.stop, store.start), (store.kill, store.start), (store.freeze, store.thaw)):
-                await asyncio.to_thread(end)
-                for answer in (await made.more(12))[-4:]:
-                    assert (answer.status, answer.first["action"]) == (200, "suppress")
-                await asyncio.to_thread(back)
-                await made.until_it_sends()
-        assert {answer.status for answer in made.answers} == {200}
-        assert set(made.reasons) <= {"rule_ranked", "facts_unavailable", "deadline"}
-        assert max(answer.seconds for answer in made.answers) < 0.1 + MARGIN_S
-        for decision_id in made.sends:
-            assert (await server.client.record(decision_id)).json()["aborted"] is False
-        with redis.Redis(unix_socket_path=str(store.socket_path)) as inside:
-            await every_contact_was_answered(server, inside, customers, made.sends)
+    assert {answer.status for answer in made.answers} == {200}
+    assert set(made.reasons) <= {"rule_ranked", "facts_unavailable", "deadline"}
+    assert max(answer.seconds for answer in made.answers) < 0.1 + MARGIN_S
+    for decision_id in made.sends:
+        assert (await server.client.record(decision_id)).json()["aborted"] is False
+    with redis.Redis(unix_socket_path=str(store.socket_path)) as inside:
+        await every_contact_was_answered(server, inside, names, made.sends)
 
 
 async def every_contact_was_answered(
@@ -121,39 +142,39 @@ async def test_a_wrong_password_is_said_and_the_right_one_is_enough(own_store: S
 
 
 async def test_a_primary_that_becomes_a_replica_is_not_read_and_is_used_again_when_it_is_one_no_more(
-    own_store: StartStore,
+    patient: Server, moody_store: Store, customer: str
 ) -> None:
-    store = own_store()
-    async with serving(store.url) as server:
-        await server.client.welcome("c")
-        assert (await server.client.decide("c", "open")).sends
-        store.command("REPLICAOF", "127.0.0.1", 1)
-        await suppresses(server.client, "c")
-        await becomes(server, ready=False)
-        await asyncio.to_thread(server.wait, lambda: "replica" in str(server.findings()))
-        await suppresses(server.client, "c")
-        refused = await server.client.consent("c", "denied")
-        assert (refused.status, refused.json()["code"]) == (503, "store_unavailable")
-        store.command("REPLICAOF", "NO", "ONE")
-        await becomes(server, ready=True)
-        assert (await server.client.decide("c", "open")).sends
+    store, server = moody_store, patient
+    await server.client.welcome(customer)
+    assert (await server.client.decide(customer, "open")).sends
+    store.command("REPLICAOF", "127.0.0.1", 1)
+    await suppresses(server.client, customer)
+    await becomes(server, ready=False)
+    await asyncio.to_thread(server.wait, lambda: "replica" in str(server.findings()))
+    await suppresses(server.client, customer)
+    refused = await server.client.consent(customer, "denied")
+    assert (refused.status, refused.json()["code"]) == (503, "store_unavailable")
+    store.command("REPLICAOF", "NO", "ONE")
+    await becomes(server, ready=True)
+    assert (await server.client.decide(customer, "open")).sends
 
 
-async def test_a_store_that_is_full_takes_no_commit_and_so_nothing_is_sent(own_store: StartStore) -> None:
-    store = own_store("--maxmemory-policy", "noeviction")
-    async with serving(store.url) as server:
-        await server.client.welcome("c")
-        assert (await server.client.decide("c", "open")).sends
-        store.command("CONFIG", "SET", "maxmemory", 1)
-        before = server.metric('store_commit_errors_total{kind="OOM"}')
-        await suppresses(server.client, "c")
-        assert server.metric('store_commit_errors_total{kind="OOM"}') == before + 1
-        refused = await server.client.consent("c", "granted")
-        assert (refused.status, refused.json()["code"]) == (503, "store_unavailable")
-        with redis.Redis(unix_socket_path=str(store.socket_path)) as inside:
-            assert look.contacts(inside, "c") == 1
-        store.command("CONFIG", "SET", "maxmemory", 0)
-        assert (await server.client.decide("c", "open")).sends
+async def test_a_store_that_is_full_takes_no_commit_and_so_nothing_is_sent(
+    patient: Server, moody_store: Store, customer: str
+) -> None:
+    store, server = moody_store, patient
+    await server.client.welcome(customer)
+    assert (await server.client.decide(customer, "open")).sends
+    store.command("CONFIG", "SET", "maxmemory", 1)
+    before = server.metric('store_commit_errors_total{kind="OOM"}')
+    await suppresses(server.client, customer)
+    assert server.metric('store_commit_errors_total{kind="OOM"}') == before + 1
+    refused = await server.client.consent(customer, "granted")
+    assert (refused.status, refused.json()["code"]) == (503, "store_unavailable")
+    with redis.Redis(unix_socket_path=str(store.socket_path)) as inside:
+        assert look.contacts(inside, customer) == 1
+    store.command("CONFIG", "SET", "maxmemory", 0)
+    assert (await server.client.decide(customer, "open")).sends
 
 
 async def test_a_store_that_evicts_is_not_ready_and_the_remedy_is_said(own_store: StartStore) -> None:
@@ -215,32 +236,34 @@ async def test_a_store_that_is_slow_for_a_while_suppresses_and_comes_back(
     assert max(answer.seconds for answer in made.answers) < 0.1 + MARGIN_S
 
 
-async def test_lookups_and_writes_while_the_store_is_away_are_a_problem_with_a_remedy(own_store: StartStore) -> None:
-    store = own_store()
-    async with serving(store.url) as server:
-        client = server.client
-        await client.welcome("c")
-        decision_id = (await client.decide("c", "open")).first["decision_id"]
-        store.stop()
-        await becomes(server, ready=False)
-        asks = (
-            client.record(decision_id),
-            client.ask("GET", "/v1/customers/c"),
-            client.ask("PUT", "/v1/customers/c", {}),
-            client.consent("c", "denied"),
-            client.ask("PUT", "/v1/customers/c/suppressions/email", {"source": "desk"}),
-            client.ask("POST", "/v1/customers/bulk", b'{"customer":"x"}\n', {"content-type": "application/x-ndjson"}),
-        )
-        answers = await asyncio.gather(*asks)
-        for answer in answers:
-            assert (answer.status, answer.json()["code"]) == (503, "store_unavailable"), answer.body
-            assert answer.is_problem
-            assert answer.headers["retry-after"] == "1"
-        assert server.metric('problems_total{code="store_unavailable"}') == len(answers)
-        assert server.get("/v1/bundle")[0] == server.get("/metrics")[0] == server.get("/health/live")[0] == 200
-        store.start()
-        await becomes(server, ready=True)
-        assert (await client.record(decision_id)).status == 200
+async def test_lookups_and_writes_while_the_store_is_away_are_a_problem_with_a_remedy(
+    patient: Server, moody_store: Store, customer: str
+) -> None:
+    store, server = moody_store, patient
+    client = server.client
+    await client.welcome(customer)
+    decision_id = (await client.decide(customer, "open")).first["decision_id"]
+    problems = server.metric('problems_total{code="store_unavailable"}')
+    store.stop()
+    await becomes(server, ready=False)
+    asks = (
+        client.record(decision_id),
+        client.ask("GET", f"/v1/customers/{customer}"),
+        client.ask("PUT", f"/v1/customers/{customer}", {}),
+        client.consent(customer, "denied"),
+        client.ask("PUT", f"/v1/customers/{customer}/suppressions/email", {"source": "desk"}),
+        client.ask("POST", "/v1/customers/bulk", b'{"customer":"x"}\n', {"content-type": "application/x-ndjson"}),
+    )
+    answers = await asyncio.gather(*asks)
+    for answer in answers:
+        assert (answer.status, answer.json()["code"]) == (503, "store_unavailable"), answer.body
+        assert answer.is_problem
+        assert answer.headers["retry-after"] == "1"
+    assert server.metric('problems_total{code="store_unavailable"}') == problems + len(answers)
+    assert server.get("/v1/bundle")[0] == server.get("/metrics")[0] == server.get("/health/live")[0] == 200
+    store.start()
+    await becomes(server, ready=True)
+    assert (await client.record(decision_id)).status == 200
 
 
 @pytest.mark.long  # a frozen store is given five seconds where nobody waits for milliseconds
@@ -258,17 +281,16 @@ async def test_a_write_to_a_frozen_store_is_refused_while_its_caller_still_liste
 
 
 async def test_the_smallest_budget_is_kept_and_decides_where_the_store_is_near(
-    own_store: StartStore,
+    patient: Server, moody_store: Store, customer: str
 ) -> None:
-    store = own_store()
-    async with serving(store.url) as server:
-        await server.client.welcome("c")
-        answers = [await server.client.decide("c", "open", budget_ms=5) for _ in range(60)]
-        assert sum(answer.sends for answer in answers) >= 30  # the rest is the machine's other work
-        assert all(answer.sends or answer.first["retryable"] for answer in answers)
-        for budget_ms in (0, 4, 2001):
-            refused = await server.client.decide("c", "open", budget_ms=budget_ms)
-            assert (refused.status, refused.json()["code"]) == (422, "invalid_budget")
-        sent = [answer.first["decision_id"] for answer in answers if answer.sends]
-        with redis.Redis(unix_socket_path=str(store.socket_path)) as inside:
-            await every_contact_was_answered(server, inside, ["c"], sent)
+    store, server = moody_store, patient
+    await server.client.welcome(customer)
+    answers = [await server.client.decide(customer, "open", budget_ms=5) for _ in range(60)]
+    assert sum(answer.sends for answer in answers) >= 30  # the rest is the machine's other work
+    assert all(answer.sends or answer.first["retryable"] for answer in answers)
+    for budget_ms in (0, 4, 2001):
+        refused = await server.client.decide(customer, "open", budget_ms=budget_ms)
+        assert (refused.status, refused.json()["code"]) == (422, "invalid_budget")
+    sent = [answer.first["decision_id"] for answer in answers if answer.sends]
+    with redis.Redis(unix_socket_path=str(store.socket_path)) as inside:
+        await every_contact_was_answered(server, inside, [customer], sent)

@@ -128,9 +128,9 @@ def test_budgets_of_5_and_of_2000_ms_are_accepted(caller: Caller, budget_ms: int
     assert (answer.status_code, answer.json()["budget_ms"]) == (200, budget_ms)
 
 
-def test_an_unknown_placement_is_named_by_its_place_beside_those_there_are(caller: Caller) -> None:
+def test_an_unknown_placement_is_named_beside_those_there_are(caller: Caller) -> None:
     detail = problem(post(caller, sound_but(placements=["weekly", "nowhere"])), 422, "unknown_placement")["detail"]
-    assert "placements[1]" in detail
+    assert "`nowhere`" in detail
     assert "placements[0]" not in detail
     assert "`second`" in detail
 

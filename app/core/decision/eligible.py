@@ -17,7 +17,7 @@ from cel import Context
 from app.core.decision.exclusion import Excluded
 from app.core.decision.gate import Gate
 from app.core.decision.situation import Situation
-from policy.bundle import Bundle, Message, Placement
+from policy.bundle import Bundle, Fact, Message, Placement
 from policy.codes import Degraded, Exclusion
 from policy.consent import contact_permission
 from policy.expressions import Expression
@@ -167,13 +167,15 @@ def check_freshness(placement: Placement, situation: Situation, values: Mapping[
     by `rules` among low-risk messages.
     """
     stale = [
-        fact for fact in placement.contracts if fact.name in values and _is_stale(fact.owner, fact.max_age_s, situation)
+        fact for fact in placement.contracts if fact.name in values and _is_stale(fact, values[fact.name], situation)
     ]
     if not stale:
         return Freshness(values, [])
     kept = dict(values)
     for fact in stale:
-        if fact.on_stale == "impute":
+        if fact.on_stale == "impute" and fact.default is not None:
+            kept[fact.name] = fact.default
+        elif fact.on_stale == "impute":
             del kept[fact.name]
     to_rules = [fact.name for fact in stale if fact.on_stale == "rules"]
     return Freshness(
@@ -185,9 +187,11 @@ def check_freshness(placement: Placement, situation: Situation, values: Mapping[
     )
 
 
-def _is_stale(source: str, max_age_s: int | None, situation: Situation) -> bool:
-    as_of_ms = situation.facts.as_of_ms.get(source)
-    return max_age_s is not None and (as_of_ms is None or situation.now_ms - as_of_ms > max_age_s * 1000)
+def _is_stale(fact: Fact, value: Any, situation: Situation) -> bool:
+    as_of_ms = situation.facts.as_of_ms.get(fact.owner)
+    if as_of_ms is None:  # never written: the bundle's default has no age, anything else has one that nobody knows
+        return bool(value != fact.default)
+    return fact.max_age_s is not None and situation.now_ms - as_of_ms > fact.max_age_s * 1000
 
 
 class RuleRun:

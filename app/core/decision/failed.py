@@ -44,7 +44,7 @@ def unknown_situation(bundle: Bundle, context: Mapping[str, Any], now_ms: int, s
 def without_facts(placement: Placement, unknown: Situation, taken: Mapping[int, str]) -> Decision:
     """The decision where facts could not be read; `unknown` is the customer's `unknown_situation`."""
     if placement.klass == "transactional" and not placement.candidates[placement.default].limits:
-        gated = gate(placement, unknown)
+        gated = gate(placement, unknown)._replace(personal=False)  # whatever a region permits: nothing is known
         pool = eligible(placement, unknown, gated, taken)
         decision = arbitrate(placement, unknown, gated, pool, NOT_SCORED, limits(placement, unknown, pool, ()))
         if decision.action is Action.SEND:
