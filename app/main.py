@@ -21,6 +21,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from redis.asyncio import Redis
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -108,7 +109,9 @@ def create_app() -> FastAPI:
     """The application of one worker process; `nextbest serve` hands this factory to the HTTP server."""
     settings = Settings()
     logs.configure()
-    app = FastAPI(
+    app = FastAPIOffline(
+        redoc_url=None,
+        static_url="/docs/static",
         title="nextbest",
         version=product_version(),
         summary="The next best message for a customer, inside a latency budget, always with the reason.",
