@@ -13,26 +13,24 @@ import logging
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
-from redis.asyncio import Redis
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.admission import Admission
-from app.core.decision.commit import Idempotency
 from app.flows.decide import Decider
 from app.flows.reconcile import Reconciler
 from app.http import batch, customers, decide, decisions, health, metrics, problems
 from app.http import bundle as bundle_route
 from app.http.auth import PUBLIC, Authenticator, AuthMiddleware, required_scope
 from app.scoring import ModelRunner
+from app.services import Services
 from app.settings import Durability, Settings
 from app.store.bundles import BundleArchive
 from app.store.clients import check_server, open_client
@@ -47,8 +45,7 @@ from app.telemetry import log as logs
 from app.telemetry import series
 from app.telemetry.decisions import Observer
 from app.telemetry.metrics import Metrics
-from app.telemetry.spans import Tracer, TraceSettings, start_tracer
-from policy.bundle import Bundle
+from app.telemetry.spans import TraceSettings, start_tracer
 from policy.compile import load
 
 log = logging.getLogger("nextbest")
@@ -64,45 +61,6 @@ def product_version() -> str:
         return version("nextbest")
     except PackageNotFoundError:
         return "dev"
-
-
-@dataclass(slots=True)
-class Services:
-    """What requests are answered with. One a process."""
-
-    settings: Settings
-    bundle: Bundle
-    release: str
-    keys: Keys
-    client: Redis
-    link: Link
-    fields: FieldRegistry
-    hash_key: bytes  # empty until the store was reached once
-    metrics: Metrics
-    tracer: Tracer
-    models: ModelRunner
-    store: DecisionStore
-    reconciler: Reconciler
-    decider: Decider
-    decision_log: DecisionLog
-    bundles: BundleArchive
-    authenticator: Authenticator
-    admission: Admission
-    observer: Observer
-    idempotency_of: Callable[[str, bytes], Idempotency]
-    store_findings: list[str] = field(default_factory=list)  # what the last look at the server found
-
-    def readiness(self) -> list[str]:
-        """Why this node should get no traffic; empty when it should."""
-        findings = list(self.store_findings)
-        if not self.link.connected:
-            findings.insert(0, f"the store cannot be reached: {self.link.last_error}")
-        return findings + self.authenticator.findings
-
-    def refresh_gauges(self) -> None:
-        """Bring this worker's gauges up to date: before a scrape, and all the time for scrapes of other workers."""
-        self.metrics.set(self.metrics.slot(series.REQUESTS_IN_FLIGHT), self.admission.in_flight)
-        self.metrics.set(self.metrics.slot(series.STORE_CONNECTED), int(self.link.connected))
 
 
 def create_app() -> FastAPI:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import IO, Any, TypeVar, cast
 
-MEMORY_BYTES = 256 * 1024  # some 400 answers: a caller who reads along never touches the disk
+MEMORY_BYTES = 256 * 1024  # some 350 answers: a caller who reads along never touches the disk
 FILE_BYTES = 1024**3  # the answers to a million lines of a caller who reads none before it has written all
 BLOCK_BYTES = 64 * 1024  # read back at once: what the kernel takes for one connection
 

@@ -29,7 +29,7 @@ from app.telemetry.traceparent import trace_context
 from app.watch import ADMIT, RESPOND, Watch
 
 if TYPE_CHECKING:
-    from app.main import Services
+    from app.services import Services
 
 PATH = "/v1/decide"
 log = logging.getLogger("nextbest.decide")

@@ -17,7 +17,7 @@ from app.store.decision_log import reading_the_store
 from policy.codes import Action
 
 if TYPE_CHECKING:
-    from app.main import Services
+    from app.services import Services
 
 router = APIRouter(tags=["decisions"])
 _EXPIRED = "the decision log no longer holds it, or never did: dry runs and answers marked `retryable` are not logged"

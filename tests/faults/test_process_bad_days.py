@@ -60,7 +60,8 @@ async def test_a_worker_that_is_killed_is_replaced_while_the_other_goes_on_and_n
         assert told["lost"] <= len(names)  # what was in flight in the killed worker
         counted = server.metric("decisions_total")
         answered = told.total() - told["lost"]
-        assert answered <= counted <= answered + told["lost"]
+        # A worker counts after it has answered: what it was killed between may be missing, one a connection.
+        assert answered - len(names) <= counted <= answered + told["lost"]
         await asyncio.to_thread(server.wait, lambda: server.metric("store_connected") == 2)
 
 

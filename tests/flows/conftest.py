@@ -15,7 +15,8 @@ from app.core.decision.request import DecideRequest
 from app.flows.decide import Answered
 from app.http.auth import Authenticator
 from app.http.customer_bodies import CUSTOMER, Checker, parse
-from app.main import Services, open_services
+from app.main import open_services
+from app.services import Services
 from app.settings import Settings
 from app.store.customers import CustomerStore
 from app.watch import Watch

@@ -72,8 +72,9 @@ async def test_a_crowd_slows_batches_to_a_crawl_and_does_not_stop_them(others: O
 async def test_batches_go_on_as_soon_as_the_crowd_is_gone(others: Others) -> None:
     others.in_flight = CROWD
     await others.pace.enter()
+    others.pace.leave()
     waiting = asyncio.create_task(others.pace.enter())
     await asyncio.sleep(0)
     assert not waiting.done()
-    others.in_flight = 1
+    others.in_flight = CROWD - 1
     await asyncio.wait_for(waiting, 1)

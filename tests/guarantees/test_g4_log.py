@@ -10,12 +10,24 @@ import redis
 from app.store.decisions import COMMIT, RELEASE
 from tests.support import look
 from tests.support.scripted import ProxyBeside, ScriptedProxy
-from tests.support.server import Client, Server
+from tests.support.server import Client, Server, eventually
 
 
 async def released(server: Server, before: float) -> None:
     """Until the server has settled one more commit of unknown fate."""
     await asyncio.to_thread(server.wait, lambda: server.metric("releases_total") > before, 10)
+
+
+async def lose_a_commit(shaky: Client, proxy: ProxyBeside, customer: str, key: str | None = None) -> None:
+    """The store applies a commit, and its reply is lost. Asked for again where the read was too slow already."""
+    proxy.do(lambda faulty: faulty.when(COMMIT.sha, lambda: faulty.cut_after(0)))
+
+    async def its_fate_is_unknown() -> bool:
+        answer = await shaky.decide(customer, "once", key=key, budget_ms=200)
+        assert (answer.first["action"], answer.first["retryable"]) == ("suppress", True)
+        return bool(answer.first["degraded"] == ["commit_unknown"])
+
+    await eventually(its_fate_is_unknown)
 
 
 async def test_every_send_that_was_answered_is_found_by_its_id_and_is_not_aborted(
@@ -37,10 +49,7 @@ async def test_a_commit_whose_reply_is_lost_is_taken_back_whole(
 ) -> None:
     await client.welcome(customer)
     before = servers[2].metric("releases_total")
-    proxy.do(lambda faulty: faulty.when(COMMIT.sha, lambda: faulty.cut_after(0)))
-    answer = await shaky.decide(customer, "once", key="k", budget_ms=200)
-    assert (answer.first["action"], answer.first["retryable"]) == ("suppress", True)
-    assert answer.first["degraded"] == ["commit_unknown"]
+    await lose_a_commit(shaky, proxy, customer, "k")
     await released(servers[2], before)
     assert look.contacts(inside, customer) == 0
     assert look.idempotency_keys(inside, customer) == []
@@ -88,8 +97,7 @@ async def test_a_release_that_cannot_be_made_now_is_made_when_the_store_is_back(
     await client.welcome(customer)
     before = servers[2].metric("releases_total")
     hold = proxy.hold(RELEASE.source[:60])
-    proxy.do(lambda faulty: faulty.when(COMMIT.sha, lambda: faulty.cut_after(0)))
-    assert not (await shaky.decide(customer, "once", budget_ms=100)).sends
+    await lose_a_commit(shaky, proxy, customer)
     await hold.reached()
     proxy.do(ScriptedProxy.cut_off)
     assert look.contacts(inside, customer) == 1  # counted until it is released: closed, never open
@@ -108,8 +116,7 @@ async def test_a_release_is_made_once_however_often_it_is_tried(
     await client.welcome(customer)
     before = servers[2].metric("releases_total")
     proxy.do(lambda faulty: faulty.when(RELEASE.source[:60], lambda: faulty.cut_after(0)))
-    proxy.do(lambda faulty: faulty.when(COMMIT.sha, lambda: faulty.cut_after(0)))
-    assert not (await shaky.decide(customer, "once", budget_ms=100)).sends
+    await lose_a_commit(shaky, proxy, customer)
     await asyncio.to_thread(servers[0].wait, lambda: look.contacts(inside, customer) == 0)
     assert (await client.decide(customer, "once")).sends
     await released(servers[2], before)
@@ -129,13 +136,11 @@ async def test_one_customer_whose_release_fails_for_ever_does_not_hold_up_the_ot
     await client.welcome(broken, well)
     before = servers[2].metric("releases_total")
     hold = proxy.hold(RELEASE.source[:60])
-    proxy.do(lambda faulty: faulty.when(COMMIT.sha, lambda: faulty.cut_after(0)))
-    assert (await shaky.decide(broken, "once", budget_ms=200)).first["degraded"] == ["commit_unknown"]
+    await lose_a_commit(shaky, proxy, broken)
     await hold.reached()
     inside.set(look.KEYS.of(broken).ledger, "somebody wrote here")  # every release fails on it
     hold.release()
-    proxy.do(lambda faulty: faulty.when(COMMIT.sha, lambda: faulty.cut_after(0)))
-    assert not (await shaky.decide(well, "once", budget_ms=200)).sends
+    await lose_a_commit(shaky, proxy, well)
     await released(servers[2], before)
     assert look.contacts(inside, well) == 0
     inside.delete(look.KEYS.of(broken).ledger)
@@ -155,8 +160,12 @@ async def test_a_receipt_sent_while_the_store_was_away_is_logged_once_when_it_is
     assert (answer.first["action"], answer.first["rung"]) == ("send", "generic")
     assert "facts_unavailable" in answer.first["degraded"]
     assert look.log(inside, customer) == []
-    proxy.do(lambda faulty: faulty.when(COMMIT.sha, lambda: faulty.cut_after(0)))
-    proxy.do(lambda faulty: faulty._passing.set())
+
+    def heal_and_lose_the_next_reply(faulty: ScriptedProxy) -> None:
+        faulty.heal()
+        faulty.when(COMMIT.sha, lambda: faulty.cut_after(0))
+
+    proxy.do(heal_and_lose_the_next_reply)
     await asyncio.to_thread(servers[2].wait, lambda: servers[2].metric(logged) > before, 10)
     (entry,) = look.log(inside, customer)
     assert entry.decision_id == answer.first["decision_id"]

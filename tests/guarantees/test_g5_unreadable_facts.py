@@ -77,18 +77,27 @@ async def test_damaged_facts_suppress_marketing_and_can_be_mended(
     assert (await client.decide(customer, "thrice")).sends
 
 
+READ = b"HGETALL"  # only decisions read a customer this way while the test runs
+TIME = b"*2\r\n$10\r\n"  # how the replies to a decision's read begin
+
+
+def precede(proxy: ScriptedProxy, garbage: bytes) -> None:
+    """Something before the replies to each read: what follows looks like the answer to another question."""
+    proxy.replies = lambda data: garbage + data if data.startswith(TIME) else data
+
+
 FAULTS: dict[str, Callable[[ScriptedProxy], object]] = {
     "frozen": lambda proxy: proxy.freeze(),
     "too slow": lambda proxy: proxy.delay(0.3),
     "a trickle": lambda proxy: proxy.fragment(1, every_s=0.01),
-    "cut before the reply": lambda proxy: proxy.cut_after(0),
-    "cut in half": lambda proxy: proxy.cut_after(60),
-    "stalled in half": lambda proxy: proxy.stall_after(60),
-    "preceded by garbage": lambda proxy: proxy.garble(),
-    "preceded by a reply that nobody asked for": lambda proxy: proxy.garble(b"+OK\r\n"),
-    "an empty profile in place of the first reply": lambda proxy: proxy.garble(b"*0\r\n"),
-    "an error in place of the first reply": lambda proxy: proxy.garble(b"-ERR no\r\n"),
-    "nothing in place of the first reply": lambda proxy: proxy.garble(b"*-1\r\n"),
+    "cut before the reply": lambda proxy: proxy.when(READ, lambda: proxy.cut_after(0)),
+    "cut in half": lambda proxy: proxy.when(READ, lambda: proxy.cut_after(60)),
+    "stalled in half": lambda proxy: proxy.when(READ, lambda: proxy.stall_after(60)),
+    "preceded by garbage": lambda proxy: precede(proxy, b"\x00\xffgarbage\r\n"),
+    "preceded by a reply that nobody asked for": lambda proxy: precede(proxy, b"+OK\r\n"),
+    "an empty profile in place of the first reply": lambda proxy: precede(proxy, b"*0\r\n"),
+    "an error in place of the first reply": lambda proxy: precede(proxy, b"-ERR no\r\n"),
+    "nothing in place of the first reply": lambda proxy: precede(proxy, b"*-1\r\n"),
 }
 
 
@@ -130,7 +139,7 @@ def in_place(nth: int, error: bytes) -> Callable[[bytes], bytes]:
     """Replaces one reply of a piece that holds the three of a read; the empty ledger, `*0`, is the last."""
 
     def change(data: bytes) -> bytes:
-        if not (data.startswith(b"*2\r\n$10\r\n") and data.endswith(b"*0\r\n")):
+        if not (data.startswith(TIME) and data.endswith(b"*0\r\n")):
             return data
         time, rest = data[: data.index(b"*", 1)], data[data.index(b"*", 1) :]
         parts = [time, rest[:-4], rest[-4:]]
