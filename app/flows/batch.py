@@ -19,7 +19,7 @@ LINE_BYTES_MAX = 64 * 1024
 #: Answers that may wait for the one before them, so that a slow line holds back its successors late: at 16 a line
 #: that takes its whole budget of 40 ms would stop the batch for that long, at 256 it does not.
 WINDOW = 256
-#: Split at once. A body of nothing but newlines costs 1 µs a byte, and others want their turn.
+#: Split at once. A piece of nothing but newlines takes 1 ms, and others want their turn after it.
 PIECE_BYTES = 4096
 #: How long a stopping server still takes in, and drops, what the caller goes on to send: closing a connection with
 #: bytes unread would take away answers that the caller has not read yet. Under half of what a stopping server waits.

@@ -26,6 +26,8 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
+from app.store.embedded import end_with_us
+
 ROOT = Path(__file__).resolve().parents[2]
 #: Limits of 1, 2 and 3, a placement without any, models of every mood, a receipt: see its files.
 BUNDLE = Path(__file__).parent / "bundle"
@@ -51,6 +53,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # so that what it starts can be ended with it
             )
+        self._watchdog = end_with_us(self._process.pid)
 
     @classmethod
     @contextmanager
@@ -136,6 +139,8 @@ class Server:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(STOP_TIMEOUT_S)
+        self._watchdog.kill()
+        self._watchdog.communicate()
 
 
 @asynccontextmanager
