@@ -110,6 +110,12 @@ class Application:
     def __init__(self, app: FastAPI) -> None:
         self._app = app
 
+    @property
+    def decide_endpoint(self) -> decide.DecideEndpoint | None:
+        """Who decides, once everything is open."""
+        endpoint: decide.DecideEndpoint | None = getattr(self._app.state, "decide_endpoint", None)
+        return endpoint
+
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http" and scope["path"] == decide.PATH:
             endpoint: ASGIApp = self._app.state.decide_endpoint

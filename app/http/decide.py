@@ -10,20 +10,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Response
 from fastapi.routing import APIRoute
 from starlette.types import Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from app.errors import Problem
-from app.flows.decide import Answered
 from app.http import answers
 from app.http.answers import DecideAnswer
 from app.http.decide_body import EXAMPLE, DecideBody, check_idempotency_key, parse
 from app.http.openapi import answered, problems, request_body
 from app.http.problems import send_problem
-from app.http.protocol import FIRST_BYTE, PROTOCOL, DecisionProtocol
+from app.http.protocol import FIRST_BYTE
 from app.telemetry import series
 from app.telemetry.traceparent import trace_context
 from app.watch import ADMIT, RESPOND, Watch
@@ -39,8 +41,35 @@ def new_request_id() -> str:
     return f"req_{random.getrandbits(96):024x}"
 
 
+class Reply:
+    """The whole answer to one request, and what is left to do when it has been sent."""
+
+    __slots__ = ("_observe", "body", "headers", "status")
+
+    def __init__(
+        self, status: int, headers: list[tuple[bytes, bytes]], body: bytes, observe: Callable[[], None] | None = None
+    ) -> None:
+        self.status = status
+        self.headers = headers  # without `content-length`
+        self.body = body
+        self._observe = observe
+
+    def wire(self, keep_alive: bool) -> bytes:
+        """As it goes over HTTP/1.1."""
+        lines = [b"%b: %b\r\n" % header for header in self.headers]
+        if not keep_alive:
+            lines.append(b"connection: close\r\n")
+        head = b"".join([STATUS_LINE[self.status], *lines])
+        return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(self.body), self.body)
+
+    def observe(self) -> None:
+        """Count and trace. After the answer, so that nobody waits for it."""
+        if self._observe is not None:
+            self._observe()
+
+
 class DecideEndpoint:
-    """The endpoint as an ASGI application."""
+    """Answers decision requests: whole ones handed over by the connection (`answer`), others as an ASGI application."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -48,37 +77,48 @@ class DecideEndpoint:
         self._now_s = asyncio.get_running_loop().time
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request. `scope` carries when its first byte was read; budgets count from there."""
-        services = self._services
-        now_s = self._now_s()
-        first_byte_s = scope.get(FIRST_BYTE, now_s)
-        watch = Watch(int((now_s - first_byte_s) * 1e9))
-        try:
-            if scope["method"] != "POST":
-                raise Problem("method_not_allowed", "send a POST")
-            await self._answer(scope, receive, send, watch, first_byte_s)
-        except Problem as problem:
-            services.metrics.count(series.PROBLEMS, problem.code)
-            if watch.durations_ns[ADMIT] < 0:  # it was not admitted, and that took its time
-                watch.mark(ADMIT)
-            extra = [(b"server-timing", watch.server_timing())]
-            await send_problem(send, problem, [*extra, (b"allow", b"POST")] if problem.status == 405 else extra)
-        except Exception:
-            services.metrics.count(series.PROBLEMS, "internal")
-            log.exception("a decision request failed")
-            await send_problem(send, Problem("internal", "the server's log has more"))
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, watch: Watch, first_byte_s: float) -> None:
-        services = self._services
+        """One request by ASGI. `scope` carries when its first byte was read; budgets count from there."""
+        first_byte_s = scope.get(FIRST_BYTE, self._now_s())
+        if scope["method"] != "POST":
+            self._services.metrics.count(series.PROBLEMS, "method_not_allowed")
+            await send_problem(send, Problem("method_not_allowed", "send a POST"), [(b"allow", b"POST")])
+            return
         raw = await _body(receive)
         if raw is None:
             return  # the caller hung up, or the connection's own limits refused it
-        headers = {name: value for name, value in scope["headers"] if name in _READ_HEADERS}
-        refusal = services.authenticator.scope_problem(headers.items(), "decide")
+        reply = await self.answer(raw, scope["headers"], first_byte_s)
+        headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.body})
+        reply.observe()
+
+    async def answer(self, raw: bytes, headers: Iterable[tuple[bytes, bytes]], first_byte_s: float) -> Reply:
+        """The answer to a request whose first byte was read at `first_byte_s` (loop time). Never raises."""
+        watch = Watch(int((self._now_s() - first_byte_s) * 1e9))
+        try:
+            return await self._answer(raw, headers, watch, first_byte_s)
+        except Problem as problem:
+            return self._refuse(problem, watch)
+        except Exception:
+            log.exception("a decision request failed")
+            return self._refuse(Problem("internal", "the server's log has more"), watch)
+
+    def _refuse(self, problem: Problem, watch: Watch) -> Reply:
+        self._services.metrics.count(series.PROBLEMS, problem.code)
+        if watch.durations_ns[ADMIT] < 0:  # it was not admitted, and that took its time
+            watch.mark(ADMIT)
+        return Reply(problem.status, [*problem.headers(), (b"server-timing", watch.server_timing())], problem.render())
+
+    async def _answer(
+        self, raw: bytes, headers: Iterable[tuple[bytes, bytes]], watch: Watch, first_byte_s: float
+    ) -> Reply:
+        services = self._services
+        given = {name: value for name, value in headers if name in _READ_HEADERS}
+        refusal = services.authenticator.scope_problem(given.items(), "decide")
         if refusal is not None:
             raise refusal
-        key = headers.get(b"idempotency-key")
-        context = trace_context(headers.get(b"traceparent"))
+        key = given.get(b"idempotency-key")
+        context = trace_context(given.get(b"traceparent"))
         request = parse(
             raw,
             services.bundle,
@@ -100,13 +140,15 @@ class DecideEndpoint:
         if answered.unmet_durability:
             raise Problem("durability_unmet", "the store could not promise that the decision is on disk", None, 1)
         watch.mark(RESPOND)
-        await _send(scope, send, answered, watch)
         admission.answered()
-        services.observer.answered(answered, watch, context, request.budget_ms, request.request_id)
+        observe = partial(services.observer.answered, answered, watch, context, request.budget_ms, request.request_id)
+        reply_headers = [_JSON, (b"server-timing", watch.server_timing())]
+        if answered.replayed:
+            reply_headers.append((b"idempotency-replayed", b"true"))
+        return Reply(200, reply_headers, answered.body, observe)
 
 
-#: The head of a usual answer, as `_send` would make it header by header.
-_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\nserver-timing: %b\r\n\r\n"
+_JSON = (b"content-type", b"application/json")
 _READ_HEADERS = frozenset({b"authorization", b"idempotency-key", b"traceparent"})
 
 
@@ -127,29 +169,11 @@ async def _body(receive: Receive) -> bytes | None:
     return b"".join(pieces)
 
 
-async def _send(scope: Scope, send: Send, answered: Answered, watch: Watch) -> None:
-    body, timing = answered.body, watch.server_timing()
-    connection: DecisionProtocol | None = scope.get(PROTOCOL)
-    if connection is not None and not answered.replayed:
-        head = _HEAD % (len(body), timing)
-        if connection.answer_at_once(scope, head, body):
-            return
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-        (b"server-timing", timing),
-    ]
-    if answered.replayed:
-        headers.append((b"idempotency-replayed", b"true"))
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
 class DecideRoute(APIRoute):
     """Hands the request to the endpoint, without what FastAPI does around an ordinary route."""
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await scope["app"].state.services.decide_endpoint(scope, receive, send)
+        await scope["app"].state.decide_endpoint(scope, receive, send)
 
 
 router = APIRouter(tags=["decisions"], route_class=DecideRoute)

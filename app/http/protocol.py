@@ -20,17 +20,21 @@ import os
 import signal
 import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from starlette.types import Scope
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.errors import Problem
 
+if TYPE_CHECKING:
+    from app.http.decide import DecideEndpoint
+
 FIRST_BYTE = "nextbest.first_byte"
-PROTOCOL = "nextbest.protocol"  # the connection itself, for `answer_at_once`
+
+#: Whole requests for this URL are handed to the application's `decide_endpoint` past ASGI.
+DIRECT = b"/v1/decide"
 
 #: NDJSON bodies that are read line by line: bounded by line, not as a whole.
 STREAMED = frozenset({b"/v1/decide/batch", b"/v1/customers/bulk"})
@@ -67,6 +71,41 @@ def _end_with(supervisor: multiprocessing.process.BaseProcess) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+class _NoEvent:
+    """Stands in for the event that wakes an application: nothing waits for a body that is handed over whole."""
+
+    def set(self) -> None:
+        pass
+
+
+class Exchange:
+    """A request for a decision and its answer, in the place of uvicorn's cycle, whose fields its protocol looks at.
+
+    ASGI's scope, its two bodies of messages and the task around them cost as much as the rest of the HTTP work of a
+    decision; whole requests for the one hot path do without. Everything unusual goes the usual way.
+    """
+
+    __slots__ = (
+        "body",
+        "disconnected",
+        "first_byte_s",
+        "headers",
+        "keep_alive",
+        "response_complete",
+        "response_started",
+    )
+    message_event = _NoEvent()
+
+    def __init__(self, headers: list[tuple[bytes, bytes]], first_byte_s: float, keep_alive: bool) -> None:
+        self.headers = headers
+        self.first_byte_s = first_byte_s
+        self.keep_alive = keep_alive
+        self.body = bytearray()
+        self.disconnected = False
+        self.response_started = False
+        self.response_complete = False
+
+
 class DecisionProtocol(HttpToolsProtocol):
     """One connection."""
 
@@ -76,6 +115,7 @@ class DecisionProtocol(HttpToolsProtocol):
         "_arrival_timer",
         "_arriving",
         "_body_bytes",
+        "_endpoint",
         "_first_byte",
         "_head_bytes",
         "_in_head",
@@ -93,6 +133,7 @@ class DecisionProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.limits = config.limits if isinstance(config, ServerConfig) else Limits()
+        self._endpoint: DecideEndpoint | None = getattr(self.app, "decide_endpoint", None)
         self._arriving = False  # between a request's first byte and its last
         self._in_head = False
         self._refused = False
@@ -124,7 +165,6 @@ class DecisionProtocol(HttpToolsProtocol):
         self._arriving = self._in_head = True
         self._body_bytes = 0
         self.scope[FIRST_BYTE] = self._first_byte = self.loop.time()  # type: ignore[literal-required]
-        self.scope[PROTOCOL] = self  # type: ignore[literal-required]
 
     def on_headers_complete(self) -> None:
         if self._refused:
@@ -133,7 +173,23 @@ class DecisionProtocol(HttpToolsProtocol):
             self._refuse(Problem("headers_too_large", f"at most {self.limits.header_count} headers"))
             return
         self._in_head = False
-        super().on_headers_complete()
+        if self.url == DIRECT and self._is_direct():
+            self.scope["raw_path"] = self.url
+            keep_alive = self.parser.should_keep_alive()
+            self.cycle = Exchange(self.headers, self._first_byte, keep_alive)  # type: ignore[assignment]
+        else:
+            super().on_headers_complete()
+
+    def _is_direct(self) -> bool:
+        """Whether a request for a decision is answered past ASGI: an ordinary one, and nothing before it is unanswered."""
+        return (
+            self._endpoint is not None
+            and self.parser.get_method() == b"POST"
+            and self.parser.get_http_version() == "1.1"
+            and not self.parser.should_upgrade()
+            and not self.expect_100_continue
+            and (self.cycle is None or self.cycle.response_complete)
+        )
 
     def on_body(self, body: bytes) -> None:
         if self._refused:
@@ -142,34 +198,35 @@ class DecisionProtocol(HttpToolsProtocol):
         if self._body_bytes > self.limits.body_bytes and not self._is_streamed():
             self._refuse(Problem("payload_too_large", f"at most {self.limits.body_bytes} bytes"))
             return
-        super().on_body(body)
+        if isinstance(self.cycle, Exchange):
+            self.cycle.body += body
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._arriving = False
         if self._arrival_timer is not None:
             self._disarm()
-        if not self._refused:
+        if self._refused:
+            return
+        if isinstance(self.cycle, Exchange):
+            task = self.loop.create_task(self._exchange(self.cycle))
+            task.add_done_callback(self.tasks.discard)
+            self.tasks.add(task)
+        else:
             super().on_message_complete()
 
-    def answer_at_once(self, scope: Scope, head: bytes, body: bytes) -> bool:
-        """Answer a request with a whole response in one write, past ASGI's two messages: one system call instead of
-        two, and no look at headers that are ours. False, and nothing done, where the usual way must be taken: the
-        caller went away, hangs up after this answer, or reads too slowly; or another request came after this one.
-        """
-        cycle = self.cycle
-        if (
-            cycle.scope is not scope
-            or cycle.response_started
-            or cycle.disconnected
-            or not cycle.keep_alive
-            or self.flow.write_paused
-        ):
-            return False
-        cycle.response_started = cycle.response_complete = True
-        cycle.message_event.set()
-        self.transport.write(head + body)
-        cycle.on_response()
-        return True
+    async def _exchange(self, exchange: Exchange) -> None:
+        """Decide and answer, in one write."""
+        assert self._endpoint is not None  # `on_headers_complete` has looked
+        reply = await self._endpoint.answer(bytes(exchange.body), exchange.headers, exchange.first_byte_s)
+        if not exchange.disconnected:
+            self.transport.write(reply.wire(exchange.keep_alive))
+        exchange.response_started = exchange.response_complete = True
+        if not exchange.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+        reply.observe()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  (uvicorn's text; ours says it in a problem)
         self._refuse(Problem("malformed_http", "the request could not be parsed"))
