@@ -200,6 +200,7 @@ async def open_services(settings: Settings, authenticator: Authenticator, stack:
     )
     link.start()
     stack.push_async_callback(link.close)
+    stack.callback(services.observer.flush)
     reconciler.start()
     stack.push_async_callback(reconciler.close)
     for task in (asyncio.create_task(authenticator.watch()), asyncio.create_task(look_after(services))):
@@ -240,7 +241,7 @@ async def look_after(services: Services) -> None:
     checked_at = time.monotonic()
     while True:
         await asyncio.sleep(LOOK_EVERY_S)
-        services.refresh_gauges()
+        services.refresh_metrics()
         with contextlib.suppress(Exception):  # the store is away: the link says so, and the next look tries again
             if services.store.unknown_field_seen:
                 services.store.unknown_field_seen = False

@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 #: Lines at once while nobody waits: enough that they share writes, replies and model runs.
 LINES_ALONE = 16
-#: Lines at once while somebody does. Beside 100 to 300 single requests a second one line at once gets as much done as two
-#: (800 to 1,000 a second) and delays the median request by 0.4 ms instead of 1; beside 600 it is 700 lines against 820.
+#: Lines at once while somebody does. Beside 100 to 300 single requests a second, one line at once gets as much done as
+#: two (800 to 1,000 a second) and delays the median request by 0.4 ms instead of 1; beside 600, 700 lines against 820.
 LINES_BESIDE_OTHERS = 1
 #: After this long without a single request nobody is waiting any more. A decision in flight is seen for sure: it takes
 #: longer than the time between two lines.

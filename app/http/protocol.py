@@ -88,6 +88,7 @@ class Exchange:
     __slots__ = (
         "body",
         "disconnected",
+        "endpoint",
         "first_byte_s",
         "headers",
         "keep_alive",
@@ -96,7 +97,10 @@ class Exchange:
     )
     message_event = _NoEvent()
 
-    def __init__(self, headers: list[tuple[bytes, bytes]], first_byte_s: float, keep_alive: bool) -> None:
+    def __init__(
+        self, endpoint: DecideEndpoint, headers: list[tuple[bytes, bytes]], first_byte_s: float, keep_alive: bool
+    ) -> None:
+        self.endpoint = endpoint
         self.headers = headers
         self.first_byte_s = first_byte_s
         self.keep_alive = keep_alive
@@ -116,6 +120,7 @@ class DecisionProtocol(HttpToolsProtocol):
         "_arriving",
         "_body_bytes",
         "_endpoint",
+        "_exchanging",
         "_first_byte",
         "_head_bytes",
         "_in_head",
@@ -133,6 +138,7 @@ class DecisionProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.limits = config.limits if isinstance(config, ServerConfig) else Limits()
+        self._exchanging: Exchange | None = None  # the request that is arriving, if it is for `_endpoint`
         self._endpoint: DecideEndpoint | None = getattr(self.app, "decide_endpoint", None)
         self._arriving = False  # between a request's first byte and its last
         self._in_head = False
@@ -173,18 +179,19 @@ class DecisionProtocol(HttpToolsProtocol):
             self._refuse(Problem("headers_too_large", f"at most {self.limits.header_count} headers"))
             return
         self._in_head = False
-        if self.url == DIRECT and self._is_direct():
+        if self._endpoint is not None and self.url == DIRECT and self._is_direct():
             self.scope["raw_path"] = self.url
             keep_alive = self.parser.should_keep_alive()
-            self.cycle = Exchange(self.headers, self._first_byte, keep_alive)  # type: ignore[assignment]
+            self._exchanging = Exchange(self._endpoint, self.headers, self._first_byte, keep_alive)
+            self.cycle = self._exchanging  # type: ignore[assignment]  # its stand-in
         else:
+            self._exchanging = None
             super().on_headers_complete()
 
     def _is_direct(self) -> bool:
-        """Whether a request for a decision is answered past ASGI: an ordinary one, and nothing before it is unanswered."""
+        """Whether a request is answered past ASGI: an ordinary one, and nothing before it is unanswered."""
         return (
-            self._endpoint is not None
-            and self.parser.get_method() == b"POST"
+            self.parser.get_method() == b"POST"
             and self.parser.get_http_version() == "1.1"
             and not self.parser.should_upgrade()
             and not self.expect_100_continue
@@ -198,8 +205,8 @@ class DecisionProtocol(HttpToolsProtocol):
         if self._body_bytes > self.limits.body_bytes and not self._is_streamed():
             self._refuse(Problem("payload_too_large", f"at most {self.limits.body_bytes} bytes"))
             return
-        if isinstance(self.cycle, Exchange):
-            self.cycle.body += body
+        if self._exchanging is not None:
+            self._exchanging.body += body
         else:
             super().on_body(body)
 
@@ -209,8 +216,8 @@ class DecisionProtocol(HttpToolsProtocol):
             self._disarm()
         if self._refused:
             return
-        if isinstance(self.cycle, Exchange):
-            task = self.loop.create_task(self._exchange(self.cycle))
+        if self._exchanging is not None:
+            task = self.loop.create_task(self._exchange(self._exchanging))
             task.add_done_callback(self.tasks.discard)
             self.tasks.add(task)
         else:
@@ -218,8 +225,7 @@ class DecisionProtocol(HttpToolsProtocol):
 
     async def _exchange(self, exchange: Exchange) -> None:
         """Decide and answer, in one write."""
-        assert self._endpoint is not None  # `on_headers_complete` has looked
-        reply = await self._endpoint.answer(bytes(exchange.body), exchange.headers, exchange.first_byte_s)
+        reply = await exchange.endpoint.answer(bytes(exchange.body), exchange.headers, exchange.first_byte_s)
         if not exchange.disconnected:
             self.transport.write(reply.wire(exchange.keep_alive))
         exchange.response_started = exchange.response_complete = True

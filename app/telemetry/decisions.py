@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import time_ns
+from typing import NamedTuple
 
 from app.core.decision.arbitrate import Decision
 from app.flows.decide import COMMIT_UNKNOWN, READ_FAILED, Answered
@@ -18,21 +18,54 @@ from app.watch import SCORE, Watch
 QUANTUM_NS = 20_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Observer:
-    """Counts every answered request, and hands the traces worth keeping to the tracer."""
+#: Answers that are observed together. One by one, between decisions, each takes five times as long, because everything
+#: that counting and tracing touch must come into the processor's caches first (30 µs instead of 6).
+TOGETHER = 64
 
-    metrics: Metrics
-    tracer: Tracer
-    bundle: str
-    release: str
-    hash_customer: Callable[[str], str]
+
+class Seen(NamedTuple):
+    """One answered request, waiting to be counted."""
+
+    answered: Answered
+    watch: Watch
+    context: TraceContext
+    budget_ms: int
+    request_id: str
+    whole_ns: int
+    at_ns: int  # Unix time of the answer
+
+
+class Observer:
+    """Counts every answered request, and hands the traces worth keeping to the tracer: `TOGETHER` at a time, and at
+    `flush`, which is to be called every fraction of a second, before a scrape and at the end."""
+
+    def __init__(
+        self, metrics: Metrics, tracer: Tracer, bundle: str, release: str, hash_customer: Callable[[str], str]
+    ) -> None:
+        self.metrics = metrics
+        self.tracer = tracer
+        self.bundle = bundle
+        self.release = release
+        self.hash_customer = hash_customer
+        self._seen: list[Seen] = []
 
     def answered(
         self, answered: Answered, watch: Watch, context: TraceContext, budget_ms: int, request_id: str
     ) -> None:
         """One request was answered."""
-        metrics, whole_ns = self.metrics, watch.elapsed_ns()
+        self._seen.append(Seen(answered, watch, context, budget_ms, request_id, watch.elapsed_ns(), time_ns()))
+        if len(self._seen) >= TOGETHER:
+            self.flush()
+
+    def flush(self) -> None:
+        """Count what was answered since the last time."""
+        seen, self._seen = self._seen, []
+        for each in seen:
+            self._observe(each)
+
+    def _observe(self, seen: Seen) -> None:
+        answered, watch, context, budget_ms, _, whole_ns, _ = seen
+        metrics = self.metrics
         metrics.steps(watch.durations_ns, whole_ns)
         degraded = False
         for decision in answered.decisions:
@@ -47,7 +80,7 @@ class Observer:
             self._count_rare(answered)
         failed = bool(answered.failures)
         if self.tracer.keep(context, whole_ns, budget_ms, degraded=degraded, failed=failed):
-            self.tracer.emit(self._trace(answered, watch, context, budget_ms, request_id, whole_ns))
+            self.tracer.emit(self._trace(seen))
 
     def _count_rare(self, answered: Answered) -> None:
         if answered.replayed:
@@ -62,9 +95,8 @@ class Observer:
             if what == COMMIT_UNKNOWN:
                 self.metrics.count(series.COMMIT_UNKNOWN)
 
-    def _trace(
-        self, answered: Answered, watch: Watch, context: TraceContext, budget_ms: int, request_id: str, whole_ns: int
-    ) -> DecisionTrace:
+    def _trace(self, seen: Seen) -> DecisionTrace:
+        answered, watch, context, budget_ms, request_id, whole_ns, at_ns = seen
         starts, at_ns = [], 0
         for spent in watch.durations_ns:
             starts.append(at_ns)
@@ -72,7 +104,7 @@ class Observer:
         ran = next((d.placement.model for d in answered.decisions if d.placement.model and d.scored), None)
         return DecisionTrace(
             context=context,
-            start_unix_ns=time_ns() - whole_ns,
+            start_unix_ns=at_ns - whole_ns,
             step_starts_ns=starts,
             step_durations_ns=watch.durations_ns,
             whole_ns=whole_ns,

@@ -7,6 +7,7 @@ not made by `start_as_current_span`, which costs six times as much: it keeps a c
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import threading
@@ -32,6 +33,8 @@ _BATCH_SPANS = (
     64  # encoding a span takes 20 µs of the interpreter lock: decisions may wait for a batch, not for a queue
 )
 _EVERY_MS = 1000
+_BUILD_AFTER_S = 0.05  # seven traces at 3,000 decisions a second and a ratio of 5 %: a quarter of a millisecond
+_TRACES_MAX = 370  # as many as the queue of spans holds
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _OK = Status(StatusCode.UNSET)
 _FAILED = Status(StatusCode.ERROR)
@@ -53,14 +56,33 @@ class SpanPipeline:
         self._metrics = metrics
         self._queue_full = metrics.slot(series.SPANS_DROPPED, "queue_full")
         self._handed_over = 0
+        self._traces: list[DecisionTrace] = []  # kept, their spans not built yet
         self._scope = InstrumentationScope("nextbest", version)
         # The environment wins over these: OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES.
         own = Resource({"service.name": "nextbest", "service.version": version})
         self._resource = _SharedResource(own.merge(OTELResourceDetector().detect()).attributes)
 
     def emit(self, trace: DecisionTrace) -> None:
-        """Queue the whole trace, or drop the whole trace: half of one would mislead."""
-        spans = self._spans(trace)
+        """Queue a trace. On an event loop its spans are built a little later, many traces in one go: building them one
+        by one between decisions costs three times as much, since each time everything must come into the caches."""
+        if len(self._traces) >= _TRACES_MAX:
+            self._metrics.add(self._queue_full, 1 + sum(spent >= 0 for spent in trace.step_durations_ns))
+            return
+        self._traces.append(trace)
+        if len(self._traces) > 1:
+            return  # already on the way
+        try:
+            asyncio.get_running_loop().call_later(_BUILD_AFTER_S, self._build)
+        except RuntimeError:
+            self._build()
+
+    def _build(self) -> None:
+        traces, self._traces = self._traces, []
+        for trace in traces:
+            self._queue(self._spans(trace))
+
+    def _queue(self, spans: list[ReadableSpan]) -> None:
+        """Queue a whole trace's spans, or drop them all: half of a trace would mislead."""
         if self._handed_over - self._counted.taken + len(spans) > _QUEUE_SPANS:
             self._metrics.add(self._queue_full, len(spans))
             return
@@ -71,6 +93,7 @@ class SpanPipeline:
     def close(self, timeout_s: float) -> None:
         """Send what is queued, then stop; after `timeout_s` give up on what is left. The processor's own shutdown waits
         half a minute for a collector that does not answer, so it runs beside us."""
+        self._build()
         closer = threading.Thread(target=self._processor.shutdown, daemon=True, name="close-spans")
         closer.start()
         closer.join(timeout_s)

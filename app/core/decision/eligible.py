@@ -197,11 +197,10 @@ def _is_stale(fact: Fact, value: Any, situation: Situation) -> bool:
 class RuleRun:
     """Runs each distinct rule of a placement once, in one CEL context that holds only what the rules refer to."""
 
-    __slots__ = ("_bundle", "_cel", "_context", "_customer", "_dropping", "_personal", "_placement")
+    __slots__ = ("_bundle", "_cel", "_context", "_dropping", "_personal", "_placement", "_values")
 
     def __init__(self, placement: Placement, situation: Situation, freshness: Freshness, personal: bool) -> None:
-        values = freshness.values
-        self._customer = {name: values[name] for name in placement.customer_names if name in values}
+        self._values = freshness.values
         self._context = situation.context_values(placement.context_names)
         self._cel: Context | None = None
         self._placement = placement
@@ -224,7 +223,7 @@ class RuleRun:
             return self._placement.rules
         quick = quick_rules(self._bundle, self._placement)
         try:
-            verdicts = quick.run(self._customer, self._context)
+            verdicts = quick.run(self._values, self._context)
         except (KeyError, TypeError):
             return self._placement.rules
         if False in verdicts:
@@ -258,7 +257,9 @@ class RuleRun:
 
     def _context_for_cel(self) -> Context:
         if self._cel is None:
-            self._cel = Context({"customer": self._customer, "context": self._context})
+            values = self._values
+            customer = {name: values[name] for name in self._placement.customer_names if name in values}
+            self._cel = Context({"customer": customer, "context": self._context})
         return self._cel
 
 
