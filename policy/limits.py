@@ -82,6 +82,12 @@ def _fullest_calendar(
     return best
 
 
+@lru_cache(maxsize=1024)
+def _smallest(bundle: Bundle, placement: Placement) -> int:
+    """As many contacts as it takes to reach any limit of the placement."""
+    return min(bundle.limits[index].at_most for index in placement.limits)
+
+
 def reached_limits(
     bundle: Bundle,
     placement: Placement,
@@ -92,6 +98,8 @@ def reached_limits(
 ) -> dict[int, tuple[Contact, ...]]:
     """Limits of the placement that leave no room for a contact in [`not_before_ms`, `not_after_ms`], by index, with
     the contacts that fill them. `zones` is asked only when a window must be looked at."""
+    if len(contacts) < _smallest(bundle, placement):
+        return {}
     counting: dict[int, list[Contact]] = {index: [] for index in placement.limits}
     for contact in contacts:
         for index in limits_counting(bundle, contact.kind):

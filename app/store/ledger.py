@@ -17,6 +17,8 @@ from policy.bundle import Bundle, Message, Placement
 from policy.facts import Contact, ContactKind
 
 _ID_BYTES = 14
+#: Ends of members that are remembered: kinds × lengths of windows, of which nearly all are the usual one or 0.
+_ENDS_MAX = 10_000
 
 
 def kind_name(placement: str, channel: str, klass: str, message: str, category: str, campaign: str) -> str:
@@ -39,49 +41,68 @@ def kind_names(bundle: Bundle) -> Iterator[str]:
 
 
 class LedgerCodec:
-    """Ledger entries as contacts and back. Hands out one `ContactKind` object a kind."""
+    """Ledger entries as contacts and back. Hands out one `ContactKind` object a kind.
 
-    __slots__ = ("_by_id", "_by_name", "_generation", "_registry")
+    What repeats is looked up, not worked out again: the ends of members (a kind and the length of a window), the kind
+    of a message in a placement, the id of a kind.
+    """
+
+    __slots__ = ("_by_name", "_by_sending", "_ends", "_generation", "_ids", "_registry")
 
     def __init__(self, registry: FieldRegistry) -> None:
         self._registry = registry
         self._generation = registry.generation
-        self._by_id: dict[bytes, ContactKind] = {}
         self._by_name: dict[str, ContactKind] = {}
+        self._by_sending: dict[tuple[Placement, Message], ContactKind] = {}
+        self._ends: dict[bytes, tuple[ContactKind, int]] = {}
+        self._ids: dict[ContactKind, bytes] = {}
 
     def decode(self, reply: Sequence[bytes]) -> tuple[Contact, ...]:
         """Contacts from `ZRANGE … WITHSCORES`. Raises `UnknownField` for a kind that this process has not heard of
         yet: to skip the contact would open a limit, so the caller fails closed and refreshes the registry."""
         if not reply:
             return ()
-        if self._generation != self._registry.generation:
-            self._by_id = {}
-            self._generation = self._registry.generation
+        self._forget_if_changed()
+        ends = self._ends
+        contacts = []
         entries = iter(reply)
-        return tuple([self._contact(member, int(score)) for member, score in zip(entries, entries, strict=True)])
+        for member, score in zip(entries, entries, strict=True):
+            kind, length_ms = ends.get(member[_ID_BYTES:]) or self._learn(member[_ID_BYTES:])
+            not_before_ms = int(score)
+            contacts.append(Contact(member[:_ID_BYTES], kind, not_before_ms, not_before_ms + length_ms))
+        return tuple(contacts)
 
     def encode(self, contact: Contact) -> bytes:
         """The member for a contact; its score is `not_before_ms`."""
+        self._forget_if_changed()
         kind = contact.kind
-        name = kind_name(kind.placement, kind.channel, kind.klass, kind.message, kind.category, kind.campaign)
-        length_ms = contact.not_after_ms - contact.not_before_ms
-        return b"%b%b,%d" % (contact.decision, self._registry.id_of(name), length_ms)
+        kind_id = self._ids.get(kind)
+        if kind_id is None:
+            name = kind_name(kind.placement, kind.channel, kind.klass, kind.message, kind.category, kind.campaign)
+            kind_id = self._ids[kind] = self._registry.id_of(name)
+        return b"%b%b,%d" % (contact.decision, kind_id, contact.not_after_ms - contact.not_before_ms)
 
     def kind(self, placement: Placement, message: Message) -> ContactKind:
         """The kind of a message sent in a placement."""
-        return self._kind(kind_of(placement, message))
+        kind = self._by_sending.get((placement, message))
+        if kind is None:
+            kind = self._by_sending[placement, message] = self._kind(kind_of(placement, message))
+        return kind
 
-    def _contact(self, member: bytes, not_before_ms: int) -> Contact:
-        kind_id, _, length_ms = member[_ID_BYTES:].partition(b",")
-        kind = self._by_id.get(kind_id) or self._learn(kind_id)
-        return Contact(member[:_ID_BYTES], kind, not_before_ms, not_before_ms + int(length_ms))
+    def _forget_if_changed(self) -> None:
+        if self._generation != self._registry.generation:
+            self._ends, self._ids = {}, {}
+            self._generation = self._registry.generation
 
-    def _learn(self, kind_id: bytes) -> ContactKind:
+    def _learn(self, end: bytes) -> tuple[ContactKind, int]:
+        kind_id, _, length_ms = end.partition(b",")
         name = self._registry.name_of(kind_id)
         if name is None or not name.startswith("k:"):
             raise UnknownField("a contact of a kind that is not in the field registry")
-        kind = self._by_id[kind_id] = self._kind(name)
-        return kind
+        if len(self._ends) >= _ENDS_MAX:
+            self._ends.clear()
+        found = self._ends[end] = (self._kind(name), int(length_ms))
+        return found
 
     def _kind(self, name: str) -> ContactKind:
         kind = self._by_name.get(name)

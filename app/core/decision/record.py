@@ -136,9 +136,9 @@ def _facts(situation: Situation, decisions: Sequence[Decision], personal: Sequen
     )
     kinds: dict[ContactKind, int] = {}
     contacts = [
-        [contact.decision, kinds.setdefault(contact.kind, len(kinds)), contact.not_before_ms, contact.not_after_ms]
-        for contact in facts.contacts
-        if limits_counting(bundle, contact.kind)
+        [packed, kinds.setdefault(kind, len(kinds)), not_before_ms, not_after_ms]
+        for packed, kind, not_before_ms, not_after_ms in facts.contacts
+        if limits_counting(bundle, kind)
     ]
     return [
         facts.exists,
