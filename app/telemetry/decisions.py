@@ -97,10 +97,10 @@ class Observer:
 
     def _trace(self, seen: Seen) -> DecisionTrace:
         answered, watch, context, budget_ms, request_id, whole_ns, at_ns = seen
-        starts, at_ns = [], 0
+        starts, begun_ns = [], 0
         for spent in watch.durations_ns:
-            starts.append(at_ns)
-            at_ns += max(spent, 0)
+            starts.append(begun_ns)
+            begun_ns += max(spent, 0)
         ran = next((d.placement.model for d in answered.decisions if d.placement.model and d.scored), None)
         return DecisionTrace(
             context=context,
