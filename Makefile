@@ -4,6 +4,7 @@
 #   make test    linters, types, import contracts, tests
 #   make lint    the same without the tests
 #   make bench   the standard job against its peers            ARGS="--quick"
+#   make prove   the guarantees again, with many more interleavings: several minutes
 #   make train   trains and registers the demo's model         ARGS="--data DIR"
 #   make lock    resolves the lock files again, for every platform and Python
 #   make newcomer  builds the package, installs it apart, and serves with it
@@ -16,7 +17,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
            --no-emit-index-url --no-emit-find-links --strip-extras
 
-.PHONY: run test lint bench train lock newcomer clean
+.PHONY: run test lint bench prove train lock newcomer clean
 .DEFAULT_GOAL := test
 
 run: $(VENV)/.run
@@ -33,6 +34,9 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m loadtests.standard.bench $(ARGS)
+
+prove: $(VENV)/.dev
+	$(BIN)/pytest -m long tests/guarantees tests/faults
 
 train: $(VENV)/.dev
 	$(BIN)/python -m models.train $(ARGS)
