@@ -204,11 +204,20 @@ class _Open:
                 self._end()
                 return
             self._issued += 1
-            if self.idle:
-                self._send(self.idle.pop(), due_ns, now)
+            connection = self._living()
+            if connection is not None:
+                self._send(connection, due_ns, now)
             else:
                 self.waiting.append(due_ns)
         self.timer.set(due_ns)
+
+    def _living(self) -> Connection | None:
+        """An idle connection. Servers close those that were idle for long, which happens below their peak."""
+        while self.idle:
+            connection = self.idle.pop()
+            if not connection.closed and connection.transport is not None and not connection.transport.is_closing():
+                return connection
+        return None
 
     def _end(self) -> None:
         asyncio.get_running_loop().remove_reader(self.timer.fd)
