@@ -45,7 +45,8 @@ from app.telemetry import log as logs
 from app.telemetry import series
 from app.telemetry.decisions import Observer
 from app.telemetry.metrics import Metrics
-from app.telemetry.spans import TraceSettings, start_tracer
+from app.telemetry.spans import Tracer, TraceSettings, start_tracer
+from policy.bundle import Bundle
 from policy.compile import load
 
 log = logging.getLogger("nextbest")
@@ -83,7 +84,7 @@ def create_app() -> FastAPI:
     document_keys(app)
     authenticator = app.state.authenticator = Authenticator(settings.keys_file)
     app.add_middleware(AuthMiddleware, authenticator=authenticator)
-    return Application(app)  # type: ignore[return-value]
+    return Application(app)  # type: ignore[return-value]  # an ASGI application, as the server wants it
 
 
 def document_keys(app: FastAPI) -> None:
@@ -143,20 +144,8 @@ async def open_services(settings: Settings, authenticator: Authenticator, stack:
     """Wire a process together. What is opened is closed by `stack`, in reverse."""
     bundle = load(settings.bundle)
     release = f"rel_{bundle.digest.removeprefix('sha256:')[:16]}"
-    runtime = os.environ.get(RUNTIME_DIR)
-    counted = Metrics(Path(runtime) if runtime else None, {"version": product_version(), "bundle": bundle.digest})
-    stack.callback(counted.close)
-    tracing = TraceSettings(exporter=settings.trace_exporter, ratio=settings.trace_ratio)
-    tracer = start_tracer(tracing, counted, product_version())
-    stack.callback(tracer.close)
-    models = ModelRunner(
-        bundle,
-        [settings.bundle / "registry", *([settings.models] if settings.models else []), MODELS],
-        counted.model_run,
-        lambda model, kind: counted.count(series.MODEL_FAILURES, model, kind),
-    )
-    stack.callback(models.close)
-
+    counted, tracer = open_telemetry(settings, bundle, stack)
+    models = open_models(settings, bundle, counted, stack)
     url = settings.redis_url.get_secret_value() if settings.redis_url else "redis://127.0.0.1:6379"
     client = open_client(url)
     stack.push_async_callback(client.aclose)
@@ -198,14 +187,42 @@ async def open_services(settings: Settings, authenticator: Authenticator, stack:
         observer=Observer(counted, tracer, bundle.digest, release, lambda customer: hashed(services, customer)),
         idempotency_of=idempotency_of,
     )
-    link.start()
-    stack.push_async_callback(link.close)
-    stack.callback(services.observer.flush)
-    reconciler.start()
-    stack.push_async_callback(reconciler.close)
-    for task in (asyncio.create_task(authenticator.watch()), asyncio.create_task(look_after(services))):
-        stack.push_async_callback(end_task, task)
+    start(services, stack)
     return services
+
+
+def open_telemetry(settings: Settings, bundle: Bundle, stack: AsyncExitStack) -> tuple[Metrics, Tracer]:
+    """Counters that all workers of a server share, and this worker's tracer."""
+    runtime = os.environ.get(RUNTIME_DIR)
+    counted = Metrics(Path(runtime) if runtime else None, {"version": product_version(), "bundle": bundle.digest})
+    stack.callback(counted.close)
+    tracing = TraceSettings(exporter=settings.trace_exporter, ratio=settings.trace_ratio)
+    tracer = start_tracer(tracing, counted, product_version())
+    stack.callback(tracer.close)
+    return counted, tracer
+
+
+def open_models(settings: Settings, bundle: Bundle, counted: Metrics, stack: AsyncExitStack) -> ModelRunner:
+    """The bundle's models, from its own folder, a further one, or the registry that is shipped."""
+    models = ModelRunner(
+        bundle,
+        [settings.bundle / "registry", *([settings.models] if settings.models else []), MODELS],
+        counted.model_run,
+        lambda model, kind: counted.count(series.MODEL_FAILURES, model, kind),
+    )
+    stack.callback(models.close)
+    return models
+
+
+def start(services: Services, stack: AsyncExitStack) -> None:
+    """Set everything going that runs beside requests."""
+    services.link.start()
+    stack.push_async_callback(services.link.close)
+    stack.callback(services.observer.flush)
+    services.reconciler.start()
+    stack.push_async_callback(services.reconciler.close)
+    for task in (asyncio.create_task(services.authenticator.watch()), asyncio.create_task(look_after(services))):
+        stack.push_async_callback(end_task, task)
 
 
 def hashed(services: Services, customer: str) -> str:

@@ -124,7 +124,7 @@ def _store(settings: Settings) -> Iterator[str | None]:
 
 
 def _import_the_heavy() -> None:
-    import app.main  # noqa: F401
+    import app.main  # noqa: F401  (imported for its cost, which is then paid)
 
 
 def _run(settings: Settings, listener: socket.socket) -> None:

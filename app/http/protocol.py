@@ -149,7 +149,7 @@ class DecisionProtocol(HttpToolsProtocol):
         self._last_piece = 0.0
         self._arrival_timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
         # A connection that never sends a byte is closed like one that has gone idle.
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
@@ -170,7 +170,7 @@ class DecisionProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._arriving = self._in_head = True
         self._body_bytes = 0
-        self.scope[FIRST_BYTE] = self._first_byte = self.loop.time()  # type: ignore[literal-required]
+        self.scope[FIRST_BYTE] = self._first_byte = self.loop.time()  # type: ignore[literal-required]  # our own key
 
     def on_headers_complete(self) -> None:
         if self._refused:

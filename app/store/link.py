@@ -139,12 +139,12 @@ class Link:
 
     async def _connect_and_serve(self) -> None:
         """One life of a connection: connect, take over, serve until it ends."""
-        connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+        connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py
         wire = Wire(self._loop, self.counters, self._on_end)
         self._ended.clear()
         try:
             async with asyncio.timeout(2 * HANDSHAKE_TIMEOUT_S):  # a connect and the handshake's few replies
-                await connection.connect()  # type: ignore[no-untyped-call]
+                await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
                 await _take_over(connection, wire)
                 await _check_primary(wire, self._loop.time() + HANDSHAKE_TIMEOUT_S)
             if self._on_connect is not None:

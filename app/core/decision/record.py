@@ -205,11 +205,12 @@ def bundle_digest_of(raw: bytes) -> str:
 
 def base_of_record(raw: bytes) -> str:
     """The shared part of the record's decision ids."""
-    return _unpack(raw)[1].hex()  # type: ignore[no-any-return]
+    return _unpack(raw)[1].hex()  # type: ignore[no-any-return]  # MessagePack has no types
 
 
 def _unpack(raw: bytes) -> list[Any]:
-    return ormsgpack.unpackb(zlib.decompress(raw[1:]) if raw.startswith(_DEFLATED) else raw)  # type: ignore[no-any-return]
+    unpacked: list[Any] = ormsgpack.unpackb(zlib.decompress(raw[1:]) if raw.startswith(_DEFLATED) else raw)
+    return unpacked
 
 
 def decode(raw: bytes, bundle: Bundle) -> Record:
