@@ -40,7 +40,9 @@ def answers(connection: socket.socket, count: int) -> list[tuple[bytes, dict[str
 
 
 def test_requests_that_follow_one_another_before_an_answer_are_answered_in_order(server: Server) -> None:
-    bodies = [BODY.replace(b"cus_wire", f"cus_wire_{n}".encode()) for n in range(6)]
+    """Every second one is for an alias, which takes a look-up more: the one after it would be answered first."""
+    who = [f'{{"user_id": "cus_wire_{n}"}}' if n % 2 == 0 else f'"cus_wire_{n}"' for n in range(6)]
+    bodies = [BODY.replace(b'"cus_wire"', each.encode()) for each in who]
     with connect(server) as connection:
         connection.sendall(b"".join(request(body=body) for body in bodies))
         assert [answer["customer"] for _, answer in answers(connection, 6)] == [f"cus_wire_{n}" for n in range(6)]
