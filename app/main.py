@@ -218,7 +218,6 @@ def start(services: Services, stack: AsyncExitStack) -> None:
     """Set everything going that runs beside requests."""
     services.link.start()
     stack.push_async_callback(services.link.close)
-    stack.callback(services.observer.flush)
     services.reconciler.start()
     stack.push_async_callback(services.reconciler.close)
     for task in (asyncio.create_task(services.authenticator.watch()), asyncio.create_task(look_after(services))):
@@ -258,7 +257,7 @@ async def look_after(services: Services) -> None:
     checked_at = time.monotonic()
     while True:
         await asyncio.sleep(LOOK_EVERY_S)
-        services.refresh_metrics()
+        services.refresh_gauges()
         with contextlib.suppress(Exception):  # the store is away: the link says so, and the next look tries again
             if services.store.unknown_field_seen:
                 services.store.unknown_field_seen = False

@@ -63,8 +63,7 @@ class Services:
             findings.insert(0, f"the store cannot be reached: {self.link.last_error}")
         return findings + self.authenticator.findings
 
-    def refresh_metrics(self) -> None:
-        """Bring what this worker counts up to date: before a scrape, and all the time for scrapes of other workers."""
-        self.observer.flush()
+    def refresh_gauges(self) -> None:
+        """Bring this worker's gauges up to date: before a scrape, and all the time for scrapes of other workers."""
         self.metrics.set(self.metrics.slot(series.REQUESTS_IN_FLIGHT), self.admission.in_flight)
         self.metrics.set(self.metrics.slot(series.STORE_CONNECTED), int(self.link.connected))

@@ -13,6 +13,6 @@ router = APIRouter(tags=["operations"])
 async def read_metrics(request: Request) -> Response:
     """The text exposition format 0.0.4."""
     services = request.app.state.services
-    services.refresh_metrics()
+    services.refresh_gauges()
     text = await asyncio.to_thread(services.metrics.render)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
