@@ -34,9 +34,9 @@ class Seen(NamedTuple):
 class Observer:
     """Counts every answered request, and hands the traces worth keeping to the tracer.
 
-    All answers of a turn of the event loop are observed at its end. One by one, between decisions, each takes five times
-    as long, because everything that counting and tracing touch must come into the processor's caches first (30 µs
-    instead of 6).
+    All answers of a turn of the event loop are observed at its end. One by one, between decisions, each takes five
+    times as long, because everything that counting and tracing touch must come into the processor's caches first
+    (30 µs instead of 6).
     """
 
     def __init__(
