@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 from policy.expressions import Expression
@@ -19,7 +18,6 @@ FactType: TypeAlias = Literal["int", "float", "bool", "string", "enum"]
 Class: TypeAlias = Literal["marketing", "transactional"]
 ContactMode: TypeAlias = Literal["opt_in", "soft_opt_in", "opt_out"]
 OnStale: TypeAlias = Literal["use", "impute", "drop_messages", "rules"]
-EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)

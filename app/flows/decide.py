@@ -8,7 +8,7 @@ says so: an orchestrator must be able to go on. Marketing fails closed; scores f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -185,10 +185,7 @@ class Decider:
                 contacts.append(new)
                 taken[decision.message.index] = placement.id
             watch.mark(ARBITRATE)
-        answers = tuple(
-            render(decision, id_at(base, place), seen.timezone, self.bundle, explain=False)
-            for place, decision in enumerate(decisions)
-        )
+        answers = _rendered(decisions, base, seen)
         personal = tuple(gated.personal for gated in gates)
         return Proposal(seen, base, tuple(decisions), answers, personal, tuple(contacts))
 
@@ -247,10 +244,7 @@ class Decider:
     def _body(self, request: DecideRequest, customer: str, proposal: Proposal, watch: Watch) -> bytes:
         answers = proposal.answers
         if request.explain:
-            answers = tuple(
-                render(decision, id_at(proposal.base, place), proposal.situation.timezone, self.bundle, explain=True)
-                for place, decision in enumerate(proposal.decisions)
-            )
+            answers = _rendered(proposal.decisions, proposal.base, proposal.situation, explain=True)
         elapsed_ms = watch.elapsed_ns() / 1e6
         return envelope(request, customer, answers, self.release, self.bundle.digest, elapsed_ms)
 
@@ -271,10 +265,7 @@ class Decider:
         self, customer: str, unknown: Situation, decisions: tuple[Decision, ...], chance: int
     ) -> Proposal:
         base = base_of(self._store.shard_of(customer), unknown.now_ms, chance)
-        answers = tuple(
-            render(decision, id_at(base, place), unknown.timezone, self.bundle, explain=False)
-            for place, decision in enumerate(decisions)
-        )
+        answers = _rendered(decisions, base, unknown)
         made = (new_contact(decision, base, place, self._store.kind_of) for place, decision in enumerate(decisions))
         contacts = tuple(new for new in made if new is not None)
         return Proposal(unknown, base, decisions, answers, (False,) * len(decisions), contacts)
@@ -337,6 +328,16 @@ class Decider:
         answered.failures = (failure,)
         answered.conflicts = conflicts
         return answered
+
+
+def _rendered(decisions: Sequence[Decision], base: str, seen: Situation, explain: bool = False) -> tuple[bytes, ...]:
+    """The entries of `decisions`, in the order asked for."""
+    return tuple(
+        [
+            render(decision, id_at(base, place), seen.timezone, seen.bundle, explain)
+            for place, decision in enumerate(decisions)
+        ]
+    )
 
 
 def _replayed(request: DecideRequest, customer: str, kept: Kept) -> Answered:

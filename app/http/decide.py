@@ -10,22 +10,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Response
 from fastapi.routing import APIRoute
 from starlette.types import Message, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from app.errors import Problem
 from app.http import answers
 from app.http.answers import DecideAnswer
-from app.http.decide_body import EXAMPLE, DecideBody, check_idempotency_key, parse
+from app.http.decide_body import EXAMPLE, DecideBody, parse
 from app.http.openapi import answered, problems, request_body
 from app.http.problems import send_problem
 from app.http.protocol import FIRST_BYTE
+from app.http.reply import Reply
 from app.telemetry import series
 from app.telemetry.traceparent import trace_context
 from app.watch import ADMIT, RESPOND, Watch
@@ -39,33 +39,6 @@ log = logging.getLogger("nextbest.decide")
 
 def new_request_id() -> str:
     return f"req_{random.getrandbits(96):024x}"
-
-
-class Reply:
-    """The whole answer to one request, and what is left to do when it has been sent."""
-
-    __slots__ = ("_observe", "body", "headers", "status")
-
-    def __init__(
-        self, status: int, headers: list[tuple[bytes, bytes]], body: bytes, observe: Callable[[], None] | None = None
-    ) -> None:
-        self.status = status
-        self.headers = headers  # without `content-length`
-        self.body = body
-        self._observe = observe
-
-    def wire(self, keep_alive: bool) -> bytes:
-        """As it goes over HTTP/1.1."""
-        lines = [b"%b: %b\r\n" % header for header in self.headers]
-        if not keep_alive:
-            lines.append(b"connection: close\r\n")
-        head = b"".join([STATUS_LINE[self.status], *lines])
-        return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(self.body), self.body)
-
-    def observe(self) -> None:
-        """Count and trace. After the answer, so that nobody waits for it."""
-        if self._observe is not None:
-            self._observe()
 
 
 class DecideEndpoint:
@@ -207,4 +180,4 @@ async def decide() -> Response:
     raise NotImplementedError
 
 
-__all__ = ["PATH", "DecideEndpoint", "check_idempotency_key", "new_request_id", "router"]
+__all__ = ["PATH", "DecideEndpoint", "new_request_id", "router"]

@@ -10,14 +10,15 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from app.core.decision.commit import Idempotency
 from app.core.decision.request import BUDGET_MS_MAX, BUDGET_MS_MIN, PLACEMENTS_MAX, DecideRequest
 from app.core.identity import Refusal, resolve_reference
 from app.errors import Problem
 from app.http import places
-from app.http.problems import shown_name, validation_problem
+from app.http.customer_bodies import parse as validated
+from app.http.problems import shown_name
 from policy.bundle import Bundle, ContextField, Placement
 
 EXAMPLE = {
@@ -67,21 +68,14 @@ def parse(
     idempotency_of: MakeIdempotency,
 ) -> DecideRequest:
     """A request from its body and its `Idempotency-Key`. Raises `Problem`."""
-    try:
-        body = _BODY.validate_json(raw)
-    except ValidationError as error:
-        raise validation_problem(error.errors(include_url=False, include_input=False)) from None
-    return _resolve(body, raw, bundle, request_id, idempotency_key, trace_id, idempotency_of)
+    return _resolve(validated(_BODY, raw), raw, bundle, request_id, idempotency_key, trace_id, idempotency_of)
 
 
 def parse_line(
     raw: bytes, bundle: Bundle, request_id: str, trace_id: bytes | None, idempotency_of: MakeIdempotency
 ) -> DecideRequest:
     """A request from a line of a batch. Raises `Problem`."""
-    try:
-        line = _LINE.validate_json(raw)
-    except ValidationError as error:
-        raise validation_problem(error.errors(include_url=False, include_input=False)) from None
+    line = validated(_LINE, raw)
     return _resolve(line, raw, bundle, request_id, line.idempotency_key, trace_id, idempotency_of)
 
 

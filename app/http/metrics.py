@@ -6,6 +6,8 @@ import asyncio
 
 from fastapi import APIRouter, Request, Response
 
+from app.telemetry.exposition import CONTENT_TYPE
+
 router = APIRouter(tags=["operations"])
 
 
@@ -15,4 +17,4 @@ async def read_metrics(request: Request) -> Response:
     services = request.app.state.services
     services.refresh_gauges()
     text = await asyncio.to_thread(services.metrics.render)
-    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(text, media_type=CONTENT_TYPE)

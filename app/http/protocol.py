@@ -23,10 +23,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.errors import Problem
+from app.http.reply import Reply
 
 if TYPE_CHECKING:
     from app.http.decide import DecideEndpoint
@@ -260,7 +261,7 @@ class DecisionProtocol(HttpToolsProtocol):
     def _refuse(self, problem: Problem) -> None:
         """Answers for the application where nothing was answered yet, and ends the connection."""
         if self._may_answer() and not self.transport.is_closing():
-            self.transport.write(_rendered(problem))
+            self.transport.write(Reply(problem.status, problem.headers(), problem.render()).wire(keep_alive=False))
         self._refused = True
         self._disarm()
         if self.cycle is not None and not self.cycle.response_complete:
@@ -288,10 +289,3 @@ class DecisionProtocol(HttpToolsProtocol):
         if self._in_head or self.cycle.response_complete:  # what nobody reads any more is no stream
             return False
         return self.scope["raw_path"] in STREAMED
-
-
-def _rendered(problem: Problem) -> bytes:
-    body = problem.render()
-    headers = [*problem.headers(), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
-    lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
-    return STATUS_LINE[problem.status] + lines + b"\r\n" + body
