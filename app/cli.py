@@ -1,6 +1,6 @@
 """The command line. Each command imports what it needs when it runs, so that `nextbest serve` is fast to start.
 
-Places are kept for `replay`, `simulate`, `why`, `import` and `bench`; each will be one function here and one module.
+Places are kept for `import` and `bench`; each will be one function here and one module.
 """
 
 from __future__ import annotations
@@ -17,10 +17,20 @@ T = TypeVar("T")
 app = typer.Typer(name="nextbest", help="The next best message for a customer.", no_args_is_help=True)
 keys = typer.Typer(help="The keys that callers send as `Authorization: Bearer <key>`.", no_args_is_help=True)
 demo = typer.Typer(help="The demo's customers.", no_args_is_help=True)
+audit = typer.Typer(help="What reviewers ask about a bundle.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
 app.add_typer(demo, name="demo")
+app.add_typer(audit, name="audit")
 
 KeysFile = Annotated[Path, typer.Option("--file", envvar="NEXTBEST_KEYS_FILE", help="The keys file.")]
+FromLog = Annotated[bool, typer.Option("--from-log", help="Read the decision log of the store instead of a file.")]
+StoreUrl = Annotated[
+    str | None,
+    typer.Option("--url-of-store", help="Address of the store; else NEXTBEST_REDIS_URL, or the data folder's own."),
+]
+Since = Annotated[str | None, typer.Option(help="Only what was decided within this time, such as 24h or 7d.")]
+Last = Annotated[int | None, typer.Option(min=1, help="Only the last so many requests.")]
+Processes = Annotated[int, typer.Option(min=1, max=64, help="Processes that decide.")]
 
 
 def main() -> None:
@@ -59,15 +69,51 @@ def lint(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for editors and CI.")] = False,
 ) -> None:
     """Checks a bundle: all mistakes at once, each with file, line and what to write instead. Exit code 1 if any."""
+    from time import time
+
     from app.lint_report import as_table, as_text_json
     from policy.lint import lint as check
 
-    report = check(folder)
+    report = check(folder, round(time() * 1000))
     if as_json:
         print(as_text_json(report))
     else:
         as_table(report)
     raise typer.Exit(1 if report.mistakes else 0)
+
+
+@audit.command("data")
+def audit_data(
+    bundle: Annotated[
+        Path | None, typer.Option(envvar="NEXTBEST_BUNDLE", help="Folder of the bundle; the demo's when absent.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, every list in full.")] = False,
+    picture: Annotated[Path | None, typer.Option(help="File to draw the lineage into (SVG).")] = None,
+) -> None:
+    """The lineage of a bundle's data: every source, identity key, consent field, attribute and feature, who owns it,
+    how long it is kept, what reads it; what is unused, and what is missing an owner."""
+    from time import time
+
+    from app import audit_report
+    from app.settings import DEMO_BUNDLE
+    from policy.audit import audit as audited
+    from policy.lint import examine
+
+    now_ms = round(time() * 1000)
+    folder = bundle or DEMO_BUNDLE
+    # An approval that has ended is a mistake of the bundle, and just what an audit is made to show.
+    report, documents = examine(folder)
+    if documents is None:
+        _fail(f"the bundle has mistakes, `nextbest lint {folder}` shows them all: {report.mistakes[0]}")
+    found = audited(documents, now_ms)
+    if picture:
+        from app.audit_picture import picture as drawn
+
+        picture.write_text(drawn(found), encoding="utf-8")
+    if as_json:
+        print(audit_report.as_text_json(found))
+    else:
+        audit_report.as_table(found)
 
 
 @app.command()
@@ -82,6 +128,109 @@ def schema(out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path
         path = out / (name.removesuffix(".yaml") + ".schema.json")
         path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         typer.echo(path)
+
+
+@app.command()
+def records(
+    file: Annotated[Path, typer.Argument(help="File to write.")],
+    url_of_store: StoreUrl = None,
+    since: Since = None,
+    last: Last = None,
+) -> None:
+    """Copies the decision log into one file that explains itself, for `replay` and `simulate`. It holds what decisions
+    knew of customers."""
+    from app import record_commands
+
+    source = record_commands.Source(file, True, url_of_store, since, last)
+    copied = _or_trouble(lambda: record_commands.copy(_settings({}), source, file))
+    typer.echo(f"{copied.records} records in {file}, {copied.aborted} requests marked as never answered")
+    if copied.bundles_missing:
+        typer.echo(f"{copied.bundles_missing} bundles of these records are no longer in the store", err=True)
+
+
+@app.command()
+def replay(
+    file: Annotated[Path | None, typer.Argument(help="A file that `nextbest records` made.")] = None,
+    from_log: FromLog = False,
+    rescore: Annotated[bool, typer.Option("--rescore", help="Run the models again instead of the scores then.")] = False,
+    url_of_store: StoreUrl = None,
+    since: Since = None,
+    last: Last = None,
+    processes: Processes = 2,
+) -> None:
+    """Decides every record again, under its own bundle, and compares the answers byte by byte. Exit code 0: all are the
+    same, 1: some differ, 2: it could not be done."""
+    from app import record_commands, replay_report
+    from app.replay_records import Replay, replay_all
+
+    def run() -> Replay:
+        settings = _settings({})
+        searched = record_commands.registries(settings, settings.bundle) if rescore else None
+        with record_commands.records(settings, record_commands.Source(file, from_log, url_of_store, since, last)) as each:
+            path, found = each
+            parts = replay_all(path, found, processes, searched)
+            return record_commands.added(parts, Replay(), found.records, "replayed")
+
+    found = _or_trouble(run)
+    replay_report.as_table(found)
+    raise typer.Exit(0 if found.proved else 1)
+
+
+@app.command()
+def simulate(
+    bundle: Annotated[Path, typer.Option(help="Folder of the bundle to try.")],
+    records: Annotated[Path | None, typer.Option(help="A file that `nextbest records` made.")] = None,
+    from_log: FromLog = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, every rule and every part.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the last so many requests.")] = None,
+    url_of_store: StoreUrl = None,
+    since: Since = None,
+    processes: Processes = 2,
+) -> None:
+    """Decides recorded requests under another bundle and shows the difference: who would be contacted now and who no
+    longer, who would get another message, and which rule made it so."""
+    from app import record_commands, simulate_report
+    from app.core.decision.simulation import Tally
+    from app.simulate import simulate_all
+    from policy.compile import from_canonical
+
+    def run() -> dict[str, Any]:
+        settings = _settings({})
+        new = record_commands.bundle_in(bundle)
+        source = record_commands.Source(records, from_log, url_of_store, since, limit)
+        with record_commands.records(settings, source) as (path, found):
+            parts = simulate_all(path, found, new, record_commands.registries(settings, bundle), processes)
+            tally = record_commands.added(parts, Tally(), found.records, "simulated")
+        return simulate_report.document(tally, new, [from_canonical(each) for each in found.bundles.values()])
+
+    found = _or_trouble(run)
+    if as_json:
+        print(simulate_report.as_text_json(found))
+    else:
+        simulate_report.as_table(found)
+
+
+@app.command()
+def why(
+    customer: Annotated[str, typer.Argument(help="The customer's key.")],
+    placement: Annotated[str, typer.Argument(help="The slot that would ask.")],
+    message: Annotated[str | None, typer.Option(help="This message's whole way through the checks.")] = None,
+    url: Annotated[str, typer.Option(envvar="NEXTBEST_URL", help="Address of the server.")] = "http://127.0.0.1:8000",
+    key: Annotated[
+        str | None, typer.Option(envvar="NEXTBEST_KEY", help="A key that may `decide` and `read`.", show_envvar=True)
+    ] = None,
+) -> None:
+    """Why a customer would get a message now, or none, in plain words. Asks a running server and changes nothing. Exit
+    code 0: they would get one (with --message: this one), 1: they would not, 2: nobody can tell."""
+    from app import why_report, why_words
+    from app.why import CannotTell, Server, ask
+
+    try:
+        told = ask(Server(url, key), customer, placement, message)
+    except CannotTell as error:
+        _fail(str(error), 2)
+    why_report.show(told, message)
+    raise typer.Exit(0 if why_words.would_get(told, message) else 1)
 
 
 @app.command()
@@ -159,6 +308,16 @@ def _or_fail(act: Callable[[], T]) -> T:
         _fail(str(error))
 
 
-def _fail(message: str) -> NoReturn:
+def _or_trouble(act: Callable[[], T]) -> T:
+    """For commands whose exit code 1 is an answer: trouble is 2."""
+    from app.record_commands import Trouble
+
+    try:
+        return act()
+    except Trouble as error:
+        _fail(str(error), 2)
+
+
+def _fail(message: str, code: int = 1) -> NoReturn:
     typer.echo(f"nextbest: {message}", err=True)
-    sys.exit(1)
+    sys.exit(code)

@@ -36,6 +36,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "method_not_allowed": (405, "the resource does not know this method"),
     "request_timeout": (408, "the request did not arrive in time"),
     "identity_conflict": (409, "this identity belongs to another customer"),
+    "nothing_sent": (409, "the decision sent nothing"),
     "payload_too_large": (413, "the body is over the limit"),
     "unsupported_media_type": (415, "this content type is not understood"),
     "rate_limited": (429, "too many requests"),

@@ -24,23 +24,29 @@ from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.admission import Admission
+from app.flows.budgets import Budgets
+from app.flows.control import ControlWatch
 from app.flows.decide import Decider
+from app.flows.merge import Merges
 from app.flows.reconcile import Reconciler
-from app.http import batch, customers, decide, decisions, health, metrics, problems
+from app.http import batch, customers, decide, decisions, health, metrics, outcomes, problems, switches
 from app.http import bundle as bundle_route
 from app.http.auth import PUBLIC, Authenticator, AuthMiddleware, required_scope
 from app.scoring import ModelRunner
 from app.services import Services
 from app.settings import Durability, Settings
+from app.store.budgets import BudgetStore
 from app.store.bundles import BundleArchive
 from app.store.clients import check_server, open_client
+from app.store.control import ControlStore
 from app.store.decision_log import DecisionLog
-from app.store.decisions import COMMIT, RELEASE, DecisionStore, idempotency_of
+from app.store.decisions import COMMIT, RELEASE, DecisionStore, idempotency_of, trial_names
 from app.store.deployment import ShardsDiffer, claim_shards, shared_hash_key
 from app.store.fields import FieldRegistry, names_of
 from app.store.keys import Keys
 from app.store.ledger import kind_names
-from app.store.link import Link, StoreUnfit
+from app.store.link import Link, StoreUnfit, Wire
+from app.store.merge import MergeStore
 from app.telemetry import log as logs
 from app.telemetry import series
 from app.telemetry.decisions import Observer
@@ -48,6 +54,7 @@ from app.telemetry.metrics import Metrics
 from app.telemetry.spans import Tracer, TraceSettings, start_tracer
 from policy.bundle import Bundle
 from policy.compile import load
+from policy.control import compared_variants
 
 log = logging.getLogger("nextbest")
 MODELS = Path(__file__).resolve().parent.parent / "models" / "registry"
@@ -79,7 +86,7 @@ def create_app() -> FastAPI:
     app.state.settings = settings
     app.state.drain = health.Drain()
     problems.install(app, lambda code: app.state.services.metrics.count(series.PROBLEMS, code))
-    for module in (decide, batch, decisions, customers, bundle_route, metrics, health):
+    for module in (decide, batch, decisions, outcomes, customers, bundle_route, switches, metrics, health):
         app.include_router(module.router)
     document_keys(app)
     authenticator = app.state.authenticator = Authenticator(settings.keys_file)
@@ -150,10 +157,13 @@ async def open_services(settings: Settings, authenticator: Authenticator, stack:
     client = open_client(url)
     stack.push_async_callback(client.aclose)
     keys, fields = Keys(settings.shards), FieldRegistry(client)
-    link = Link(url, on_connect=lambda _: prepare_store(services))
+    link = Link(url, on_connect=lambda wire: prepare_store(services, wire))
     strict = settings.durability is Durability.STRICT
     store = DecisionStore(link, keys, fields, bundle, settings.decision_log_bytes // settings.shards, strict)
     reconciler = Reconciler(store, lambda result: counted.count(series.RELEASES, result))
+    budgets = Budgets(bundle, BudgetStore(link).lease)
+    control_store = ControlStore(link, client, keys, sorted(compared_variants(bundle)), strict=strict)
+    control = ControlWatch(control_store)
     chance = random.Random()  # seeded by the operating system, in each worker's own process
     decider = Decider(
         bundle,
@@ -161,6 +171,8 @@ async def open_services(settings: Settings, authenticator: Authenticator, stack:
         store,
         models,
         reconciler,
+        control,
+        budgets,
         chance=chance.getrandbits,
         wall_clock_s=time.time,
         record_explanation=settings.record_explanation,
@@ -179,6 +191,10 @@ async def open_services(settings: Settings, authenticator: Authenticator, stack:
         models=models,
         store=store,
         reconciler=reconciler,
+        budgets=budgets,
+        control=control,
+        switches=control_store,
+        merges=Merges(MergeStore(client, keys, fields, bundle, strict=strict)),
         decider=decider,
         decision_log=DecisionLog(client, keys),
         bundles=BundleArchive(client, bundle),
@@ -220,6 +236,12 @@ def start(services: Services, stack: AsyncExitStack) -> None:
     stack.push_async_callback(services.link.close)
     services.reconciler.start()
     stack.push_async_callback(services.reconciler.close)
+    services.budgets.start()
+    stack.push_async_callback(services.budgets.close)
+    services.control.start()
+    stack.push_async_callback(services.control.close)
+    services.merges.start()
+    stack.push_async_callback(services.merges.close)
     for task in (asyncio.create_task(services.authenticator.watch()), asyncio.create_task(look_after(services))):
         stack.push_async_callback(end_task, task)
 
@@ -229,7 +251,7 @@ def hashed(services: Services, customer: str) -> str:
     return blake2b(customer.encode(), digest_size=8, key=services.hash_key[:64]).hexdigest()
 
 
-async def prepare_store(services: Services) -> None:
+async def prepare_store(services: Services, wire: Wire) -> None:
     """Runs after every connect, before decisions use the link: agree on what all nodes must agree on."""
     settings = services.settings
     services.store_findings = await check_server(services.client, strict=settings.durability is Durability.STRICT)
@@ -243,12 +265,14 @@ async def prepare_store(services: Services) -> None:
     await services.bundles.keep(services.bundle)
     for script in (COMMIT, RELEASE):
         await services.client.script_load(script.source)
+    await services.control.poll(wire)  # what is switched off is known before the first decision
 
 
 async def learn_fields(services: Services) -> None:
     """Know all short ids of the store, and have one for every name of the bundle."""
     await services.fields.refresh()
-    await services.fields.ensure([*names_of(services.bundle), *kind_names(services.bundle)])
+    bundle = services.bundle
+    await services.fields.ensure([*names_of(bundle), *kind_names(bundle), *trial_names(bundle)])
 
 
 async def look_after(services: Services) -> None:

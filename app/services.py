@@ -13,12 +13,16 @@ if TYPE_CHECKING:  # whoever makes the parts imports them; this file only names 
 
     from app.admission import Admission
     from app.core.decision.commit import Idempotency
+    from app.flows.budgets import Budgets
+    from app.flows.control import ControlWatch
     from app.flows.decide import Decider
+    from app.flows.merge import Merges
     from app.flows.reconcile import Reconciler
     from app.http.auth import Authenticator
     from app.scoring import ModelRunner
     from app.settings import Settings
     from app.store.bundles import BundleArchive
+    from app.store.control import ControlStore
     from app.store.decision_log import DecisionLog
     from app.store.decisions import DecisionStore
     from app.store.fields import FieldRegistry
@@ -47,6 +51,10 @@ class Services:
     models: ModelRunner
     store: DecisionStore
     reconciler: Reconciler
+    budgets: Budgets
+    control: ControlWatch
+    switches: ControlStore
+    merges: Merges
     decider: Decider
     decision_log: DecisionLog
     bundles: BundleArchive
@@ -61,9 +69,11 @@ class Services:
         findings = list(self.store_findings)
         if not self.link.connected:
             findings.insert(0, f"the store cannot be reached: {self.link.last_error}")
-        return findings + self.authenticator.findings
+        return findings + self.control.findings + self.authenticator.findings
 
     def refresh_gauges(self) -> None:
         """Bring this worker's gauges up to date: before a scrape, and all the time for scrapes of other workers."""
         self.metrics.set(self.metrics.slot(series.REQUESTS_IN_FLIGHT), self.admission.in_flight)
         self.metrics.set(self.metrics.slot(series.STORE_CONNECTED), int(self.link.connected))
+        self.metrics.set(self.metrics.slot(series.SWITCHES_OFF), len(self.control.current.switches))
+        self.metrics.set(self.metrics.slot(series.CONTROL_AGE_SECONDS), int(self.control.age_s))

@@ -1,36 +1,70 @@
-"""Arbitration: which of the admissible messages is worth most, and which of its variants is used."""
+"""Arbitration: which of the admissible messages is worth most, and which of its variants is used.
+
+    score = propensity^a × value^b × lever × context weight × fatigue
+
+The exponents and whether a term counts are the placement's (`TermRules`). A term that is switched off is 1, and
+multiplying with 1 changes no bit; so does an exponent of 1, which is not even computed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import pow
+from sys import float_info
 from typing import NamedTuple
 
-from policy.bundle import Variant
+from policy.bundle import TermRules, Variant
 
 MASK_64 = (1 << 64) - 1
 
 
 class Terms(NamedTuple):
-    """What a message brings to arbitration besides its propensity."""
+    """What a message brings to arbitration besides its propensity and what the customer is tired of."""
 
     value: float
     lever: float
     context_weight: float
 
 
-def worths(responses: Sequence[float], terms: Sequence[Terms]) -> list[float]:
-    """Expected value of sending each message: `propensity × value × lever × context weight`.
+def in_force(terms: Terms, rules: TermRules) -> Terms:
+    """The terms as a placement counts them."""
+    return Terms(
+        _power(terms.value, rules.value),
+        terms.lever if rules.lever else 1.0,
+        terms.context_weight if rules.context_weight else 1.0,
+    )
+
+
+def powered(responses: Sequence[float], exponent: float) -> Sequence[float]:
+    """Predicted probabilities as a placement counts them: under 1 an exponent evens them out, above 1 it sharpens."""
+    return responses if exponent == 1.0 else [_power(response, exponent) for response in responses]
+
+
+def _power(base: float, exponent: float) -> float:
+    """Scores fail open: what is too large for a number is the largest one. 0 to the power of 0 is 1: switched off."""
+    if exponent == 1.0:
+        return base
+    try:
+        return pow(base, exponent)
+    except OverflowError:
+        return float_info.max
+
+
+def worths(responses: Sequence[float], terms: Sequence[Terms], fatigue: Sequence[float] = ()) -> list[float]:
+    """Expected value of sending each message: `propensity × value × lever × context weight × fatigue`.
 
     Args:
-        responses: predicted probability that the customer responds, in [0, 1].
-        terms: of the same messages, in the same order.
+        responses: predicted probability that the customer responds, in [0, 1], as `powered` leaves it.
+        terms: of the same messages, in the same order, as they are `in_force`.
+        fatigue: factors in (0, 1] of the same messages; empty: all 1.
 
     Returns:
         Numbers in the bundle's currency; the multiplications are in this order on every machine.
     """
-    return [
+    scores = [
         response * value * lever * weight for response, (value, lever, weight) in zip(responses, terms, strict=True)
     ]
+    return [score * factor for score, factor in zip(scores, fatigue, strict=True)] if fatigue else scores
 
 
 def best(scores: Sequence[float]) -> int:
@@ -57,3 +91,9 @@ def choose_variant(variants: Sequence[Variant], seed: int, stream: int) -> int:
         if left < 0:
             return position
     return len(variants) - 1  # only rounding leads here
+
+
+def variant_shares(variants: Sequence[Variant]) -> tuple[float, ...]:
+    """The probability of each variant in `choose_variant`."""
+    whole = sum(variant.weight for variant in variants)
+    return tuple(variant.weight / whole for variant in variants)

@@ -9,14 +9,18 @@ a bundle, so that they are cheap keys of caches.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
+from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
+from policy.codes import Arm
 from policy.expressions import Expression
 
 FactType: TypeAlias = Literal["int", "float", "bool", "string", "enum"]
 Class: TypeAlias = Literal["marketing", "transactional"]
 ContactMode: TypeAlias = Literal["opt_in", "soft_opt_in", "opt_out"]
+By: TypeAlias = Literal["customer", "region", "decision"]
 OnStale: TypeAlias = Literal["use", "impute", "drop_messages", "rules"]
 
 
@@ -43,6 +47,7 @@ class Fact:
     on_stale: OnStale = "rules"
     default: Any = None
     doc: str = ""
+    approval: str | None = None  # who allowed the use of a sensitive one
 
     @property
     def path(self) -> str:
@@ -101,6 +106,15 @@ class Message:
     valid_from_ms: int | None  # inclusive, Unix milliseconds
     valid_until_ms: int | None  # exclusive
     reveals: tuple[str, ...]
+    sensitivity: str = "none"  # of its content
+    owner: str = ""
+    approval: str | None = None
+
+    @property
+    def sensitive(self) -> frozenset[str]:
+        """What whoever sees that the customer got it learns of them: `sensitive:<kind>`, …"""
+        own = (self.sensitivity,) if self.sensitivity.startswith("sensitive:") else ()
+        return frozenset((*own, *self.reveals))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +145,93 @@ class Limit:
     window: Window
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Cooldown:
+    """A pause of `for_s` after an outcome of contacts of `classes` that fit `match`, for candidates that fit it too.
+
+    An outcome that followed no known contact (a purchase in a shop) fits every `match`. `ignored` is no outcome of its
+    own: `times` contacts in a row, sent and over, that the customer did not open, click or answer.
+    """
+
+    index: int
+    id: str
+    after: str  # of `OutcomeType`, or `ignored`
+    times: int
+    classes: frozenset[str]
+    match: Mapping[str, str]
+    for_s: int
+    source: str  # as shown to people: `3d after converted`
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MutualExclusion:
+    """A contact with one of `messages` keeps the others from being sent within `within_s` of it."""
+
+    index: int
+    id: str
+    messages: frozenset[str]
+    within_s: int
+    source: str  # as authored: `24h`
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fatigue:
+    """A score over the marketing contacts of a customer: each adds `contact`, and `engagement` (usually negative) if
+    it was opened or clicked; both count half after every `half_life_s`. At `limit` marketing stops."""
+
+    half_life_s: int
+    contact: float
+    engagement: float
+    limit: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Budget:
+    """At most `at_most` sends of a message to all customers together in one calendar window of one zone."""
+
+    index: int
+    id: str
+    message: str
+    at_most: int
+    window: Window
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arms:
+    """Who is held out of placements, or given what the business did before; sticky by a keyed hash."""
+
+    index: int
+    id: str
+    salt: str
+    by: By
+    audience: tuple[int, ...]  # rules that must all hold; the others are treated
+    shares: tuple[tuple[Arm, float], ...]  # adding up to 1
+    assign: Mapping[str, Arm]  # region → its fixed arm
+
+    @property
+    def key(self) -> str:
+        """How exposures name it: with another salt it is another trial."""
+        return f"{self.id}/{self.salt}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Experiment:
+    """A comparison of variants inside one placement; sticky by a keyed hash."""
+
+    index: int
+    id: str
+    salt: str
+    by: By
+    audience: tuple[int, ...]  # rules that must all hold
+    shares: tuple[tuple[str, float], ...]  # adding up to 1
+    variants: Mapping[str, str]  # arm → variant that is sent, of messages that have it
+
+    @property
+    def key(self) -> str:
+        """How exposures name it: with another salt it is another trial."""
+        return f"{self.id}/{self.salt}"
+
+
 @dataclass(frozen=True, slots=True)
 class ModelRef:
     """A model as the bundle sees it; the file itself is in the registry and checked against its manifest."""
@@ -145,6 +246,51 @@ class ModelRef:
 
 
 @dataclass(frozen=True, slots=True)
+class QuietHours:
+    """Hours of the local day in which nothing is sent. They may run over midnight: then `until_minute` is not after
+    `from_minute`, and they end on the next day. A whole day is 0 to 1440."""
+
+    from_minute: int  # of the local day
+    until_minute: int  # not included
+    days: frozenset[int] = frozenset()  # weekdays on which they begin, Monday is 0; with `dates` empty too: every day
+    dates: frozenset[date] = frozenset()  # local dates on which they begin
+    channels: frozenset[str] = frozenset()  # empty: every channel
+    classes: frozenset[str] = frozenset({"marketing"})
+
+
+@dataclass(frozen=True, slots=True)
+class SendHours:
+    """Hours of the local day in which a placement sends, over midnight where `until_minute` is not after
+    `from_minute`; and how long an answer may ask the caller to wait for them."""
+
+    from_minute: int
+    until_minute: int  # not included
+    max_wait_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Explore:
+    """How a placement tries what it would not rank first. `temperature` is softmax's; the prior is thompson's."""
+
+    method: Literal["epsilon", "softmax", "thompson"]
+    epsilon: float = 0.0
+    temperature: float = 1.0
+    prior_alpha: float = 1.0
+    prior_beta: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class TermRules:
+    """How a score is made: `propensity^a × value^b × lever × context weight × fatigue`; a term may be switched off."""
+
+    propensity: float = 1.0  # the exponent; 0 switches it off
+    value: float = 1.0  # the exponent; 0 switches it off
+    lever: bool = True
+    context_weight: bool = True
+    fatigue: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Region:
     """A row of the consent table: what suffices to contact and to personalise where nothing was said."""
 
@@ -153,14 +299,21 @@ class Region:
     personalisation: ContactMode
     restricted: frozenset[str] = frozenset()
     timezones: tuple[str, ...] = ()
+    quiet: tuple[QuietHours, ...] = ()
+    gpc_denies: frozenset[str] = frozenset()  # purposes that a browser's Global Privacy Control denies here
+    bases: frozenset[str] | None = None  # legal bases on which a grant suffices; None: by `contact`
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """A message in one placement."""
+    """A message in one placement. The numbers are indexes into the bundle's tuples of those that bind it."""
 
     message: Message
-    limits: tuple[int, ...]  # indexes into Bundle.limits of those that bind it
+    limits: tuple[int, ...]
+    cooldowns: tuple[int, ...] = ()
+    exclusions: tuple[int, ...] = ()
+    budgets: tuple[int, ...] = ()
+    sensitive: frozenset[str] = frozenset()  # classes that its rules read, or that receiving it reveals
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,7 +336,33 @@ class Placement:
     contracts: tuple[Fact, ...]  # facts with a freshness contract that its rules or model read
     limits: tuple[int, ...]  # every limit that binds some candidate
     confirm: Literal["optional", "required"] = "optional"
-    reserve_ttl_s: int | None = None
+    reserve_ttl_s: int | None = None  # a contact that no outcome confirms for so long no longer counts
+    send_hours: SendHours | None = None
+    explore: Explore | None = None  # None: always the best
+    terms: TermRules = TermRules()
+    baseline: int | None = None  # position in `candidates`; None: by `rules_order`
+    arms: tuple[Arms, ...] = ()  # holdouts that hold here, in the bundle's order
+    experiments: tuple[Experiment, ...] = ()
+    cooldowns: tuple[int, ...] = ()  # every one that binds some candidate
+    exclusions: tuple[int, ...] = ()
+    budgets: tuple[int, ...] = ()
+    fatigue: Fatigue | None = None  # None: not declared, or not for this class
+    sensitive: frozenset[str] = frozenset()  # classes of sensitive facts that its rules or its model read
+    counts_contacts: bool = True  # whether anything here depends on the ledger
+
+    @property
+    def marketing(self) -> bool:
+        return self.klass == "marketing"
+
+
+@dataclass(frozen=True, slots=True)
+class Handling:
+    """What is done with one kind of personal datum on its way: a row of the PII matrix."""
+
+    drop: bool = False  # never kept
+    hash: bool = False  # only its keyed hash is kept
+    never_shown: bool = False  # in no view and no export, whatever its sensitivity; and it leaves with no message
+    delete_s: int | None = None  # after so long it is gone
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -207,6 +386,16 @@ class Bundle:
     profile_retention_s: int
     fact_by_name: Mapping[str, Fact]
     canonical: bytes  # the canonical form itself; stored beside records so that they stay readable
+    cooldowns: tuple[Cooldown, ...] = ()
+    exclusions: tuple[MutualExclusion, ...] = ()
+    budgets: tuple[Budget, ...] = ()
+    fatigue: Fatigue | None = None
+    arms: tuple[Arms, ...] = ()
+    experiments: tuple[Experiment, ...] = ()
+    unknown_transactional: Literal["generic", "suppress"] = "generic"  # what silence means for transactional mail
+    decisions_retention_s: int | None = None  # None: the log is trimmed by size alone
+    #: What is done with personal data on its way, by attribute or kind of identity (`email`, …): the PII matrix.
+    handling: Mapping[str, Handling] = field(default_factory=lambda: MappingProxyType({}))
     not_in_force: tuple[str, ...] = ()  # authored parts that this release accepts and does not act on yet
 
     def region(self, code: str | None) -> Region | None:

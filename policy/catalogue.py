@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
 from types import MappingProxyType
 
-from policy.bundle import ContextField, Fact, FactType, Region
+from policy.bundle import ContextField, Fact, FactType, QuietHours, Region
 from policy.durations import seconds
 from policy.schema import Documents
 from policy.schema.facts import STRING_BYTES_MAX, Attribute, ContextAttribute, Feature
+from policy.schema.rules import DAYS, Quiet
 from policy.schema.rules import Region as AuthoredRegion
+from policy.schema.types import minute_of_day
 
 #: What a fold gives: a count of events, a sum, the favourite key, a number of days, or whether a funnel is open.
 FOLD_TYPES: Mapping[str, FactType] = MappingProxyType(
@@ -47,6 +50,7 @@ def _attribute(index: int, authored: Attribute, owner: str) -> Fact:
         max_age_s=seconds(authored.max_age) if authored.max_age else None,
         default=authored.default,
         doc=authored.doc,
+        approval=authored.approval,
     )
 
 
@@ -66,6 +70,7 @@ def _feature(index: int, authored: Feature, owner: str) -> Fact:
         on_stale=authored.on_stale,
         default=authored.default,
         doc=authored.doc,
+        approval=authored.approval,
     )
 
 
@@ -94,5 +99,29 @@ def regions(documents: Documents) -> Mapping[str, Region]:
 
 def _rows(rows: Mapping[str, AuthoredRegion]) -> Iterator[tuple[str, Region]]:
     for code, row in rows.items():
-        restricted, zones = frozenset(row.restricted), tuple(row.timezones)
-        yield code, Region(code, row.contact, row.personalisation, restricted, zones)
+        yield (
+            code,
+            Region(
+                id=code,
+                contact=row.contact,
+                personalisation=row.personalisation,
+                restricted=frozenset(row.restricted),
+                timezones=tuple(row.timezones),
+                quiet=tuple(quiet_hours(row.quiet)),
+                gpc_denies=frozenset(row.gpc_denies),
+                bases=frozenset(row.bases) if row.bases is not None else None,
+            ),
+        )
+
+
+def quiet_hours(authored: Iterable[Quiet]) -> Iterator[QuietHours]:
+    """Quiet hours as minutes of the local day."""
+    for each in authored:
+        yield QuietHours(
+            from_minute=minute_of_day(each.from_) if each.from_ else 0,
+            until_minute=minute_of_day(each.until) if each.until else 1440,
+            days=frozenset(DAYS.index(day) for day in each.days),
+            dates=frozenset(date.fromisoformat(day) for day in each.dates),
+            channels=frozenset(each.channels),
+            classes=frozenset(each.classes),
+        )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
-from policy import catalogue, rule_checks
-from policy.durations import seconds
+from policy import catalogue, data_checks, limit_checks, rule_checks, time_checks
 from policy.findings import Findings
 from policy.reading import Reading
 from policy.rule_types import did_you_mean
-from policy.schema import offers, rules
+from policy.schema import offers
 
 #: collection → file, for every collection whose ids must differ.
 COLLECTIONS = {
@@ -28,11 +26,10 @@ COLLECTIONS = {
     "experiments": "experiments.yaml",
     "segments": "glossary.yaml",
 }
-CALENDAR_S = {"day": 86_400, "week": 7 * 86_400, "month": 31 * 86_400}
 
 
-def check(reading: Reading) -> Findings:
-    """All findings across the files of a bundle, as far as they could be read."""
+def check(reading: Reading, now_ms: int | None = None) -> Findings:
+    """All findings across the files of a bundle, as far as they could be read. Without a clock, approvals never end."""
     found = Findings(reading)
     for collection, file in COLLECTIONS.items():
         _distinct_ids(found, file, collection)
@@ -43,8 +40,10 @@ def check(reading: Reading) -> Findings:
     _models(found)
     _purposes(found)
     _features(found)
-    _limits(found)
     _experiments(found)
+    limit_checks.check(found)
+    time_checks.check(found)
+    data_checks.check(found, now_ms)
     rule_checks.check(found)
     return found
 
@@ -96,6 +95,7 @@ def _placements(found: Findings) -> None:
     for placement in found.documents.placements.placements:
         found.refer("placements.yaml", ("placements", placement.id, "model"), "model", placement.model, models)
         _candidates(found, placement)
+        _exploration(found, placement)
 
 
 def _candidates(found: Findings, placement: offers.Placement) -> None:
@@ -110,7 +110,10 @@ def _candidates(found: Findings, placement: offers.Placement) -> None:
         found.mistake(
             "placements.yaml", here, "empty_placement", f"no message is in placement `{placement.id}`", remedy
         )
-    named: list[tuple[tuple[str | int, ...], str | None]] = [((*here, "default"), placement.default)]
+    named: list[tuple[tuple[str | int, ...], str | None]] = [
+        ((*here, "default"), placement.default),
+        ((*here, "baseline"), placement.baseline),
+    ]
     named += [((*here, "rules_order", index), name) for index, name in enumerate(placement.rules_order)]
     named += [((*here, "category_messages", key), name) for key, name in placement.category_messages.items()]
     for path, name in named:
@@ -123,6 +126,19 @@ def _candidates(found: Findings, placement: offers.Placement) -> None:
         if not found.reading.set_aside.get("messages"):
             path = (*here, "category_messages", key)
             found.refer("placements.yaml", path, "category", key, categories)
+
+
+def _exploration(found: Findings, placement: offers.Placement) -> None:
+    """What is explored needs something to choose from; otherwise nothing happens, which is worth knowing."""
+    own = [each for each in found.documents.messages.messages if placement.id in each.placements]
+    method, text = placement.explore.method, None
+    if method == "thompson" and own and all(len(each.variants) < 2 for each in own):
+        text = "thompson compares a message's variants, and no message here has two"
+    if method == "softmax" and placement.model is None:
+        text = "softmax needs a model's scores, and this placement has none"
+    if text and not found.reading.set_aside.get("messages"):
+        path = ("placements", placement.id, "explore")
+        found.note("placements.yaml", path, "explores_nothing", f"{text}: the best is always chosen")
 
 
 def _messages(found: Findings) -> None:
@@ -155,6 +171,9 @@ def _customer_input(found: Findings, path: tuple[str | int, ...], name: str, mod
             remedy = did_you_mean(name, facts, "declare it in attributes.yaml or features.yaml")
             found.mistake("models.yaml", path, "unknown_input", f"unknown input `customer.{name}`", remedy)
         return
+    if name in (unreadable := data_checks.unreadable(found.documents)):
+        text = f"`customer.{name}` {unreadable[name]} (data.yaml): the model never sees its value"
+        found.note("models.yaml", path, "never_seen", text)
     if facts[name].type == "string":
         remedy = "make it an enum, or leave it out"
         found.mistake("models.yaml", path, "text_input", f"`customer.{name}` is free text: no model reads it", remedy)
@@ -193,6 +212,7 @@ def _purposes(found: Findings) -> None:
         ("attributes.yaml", "attributes", documents.attributes.attributes),
         ("features.yaml", "features", documents.features.features),
         ("models.yaml", "models", documents.models.models),
+        ("events.yaml", "events", documents.events.events),
     ):
         for item in items:
             for index, name in enumerate(item.purposes):
@@ -222,53 +242,8 @@ def _features(found: Findings) -> None:
                 found.note("features.yaml", path, "unknown_event", f"unknown event `{name}`: {remedy}")
 
 
-def _limits(found: Findings) -> None:
-    limits = found.documents.limits
-    messages = found.ids("messages", found.documents.messages.messages)
-    for limit in limits.limits:
-        here = ("limits", limit.id)
-        if limit.budget:
-            found.refer("limits.yaml", (*here, "budget", "message"), "message", limit.budget.message, messages)
-        if limit.window:
-            _match(found, here, limit.match)
-            _kept_long_enough(found, here, limit.window)
-    for cooldown in limits.cooldowns:
-        _match(found, ("cooldowns", cooldown.id), cooldown.match)
-    for exclusion in limits.exclusions:
-        for index, name in enumerate(exclusion.messages):
-            found.refer("limits.yaml", ("exclusions", exclusion.id, "messages", index), "message", name, messages)
-
-
-def _match(found: Findings, here: tuple[str, str], match: rules.Match) -> None:
-    """Messages and placements must exist. A channel, category or campaign that nothing has yet is only noted: the
-    limit binds nothing now, and counts what an earlier bundle sent."""
-    messages, placements = found.documents.messages.messages, found.documents.placements.placements
-    path = (*here, "match")
-    found.refer("limits.yaml", (*path, "message"), "message", match.message, found.ids("messages", messages))
-    found.refer("limits.yaml", (*path, "placement"), "placement", match.placement, found.ids("placements", placements))
-    present: dict[str, Iterable[str | None]] = {
-        "channel": {placement.channel for placement in placements},
-        "category": {message.category for message in messages},
-        "campaign": {message.campaign for message in messages},
-    }
-    for key, names in present.items():
-        name = getattr(match, key)
-        if name is not None and name not in names and not {"messages", "placements"} & found.reading.set_aside.keys():
-            hint = did_you_mean(name, [each for each in names if each], "it binds nothing")
-            found.note("limits.yaml", (*path, key), "binds_nothing", f"nothing has the {key} `{name}`: {hint}")
-
-
-def _kept_long_enough(found: Findings, here: tuple[str, str], window: rules.Window) -> None:
-    """A limit is exact only while every contact in its window is still kept."""
-    kept = found.documents.data.retention.ledger
-    length_s = seconds(window.rolling) if window.rolling else CALENDAR_S[window.calendar or "month"]
-    if length_s > seconds(kept):
-        message = f"the window is longer than contacts are kept (`retention.ledger` is {kept})"
-        remedy = "shorten the window, or raise `ledger` in data.yaml"
-        found.mistake("limits.yaml", (*here, "window"), "bad_window", message, remedy)
-
-
 def _experiments(found: Findings) -> None:
+    _distinct_trials(found)
     placements = found.ids("placements", found.documents.placements.placements)
     for arms in found.documents.experiments.arms:
         for index, name in enumerate(arms.placements):
@@ -285,6 +260,16 @@ def _experiments(found: Findings) -> None:
                 continue  # the variant may be one of theirs
             variants = _variants_in(found, experiment.placement)
             found.refer("experiments.yaml", (*here, "set", arm, "variant"), "variant", choice.variant, variants)
+
+
+def _distinct_trials(found: Findings) -> None:
+    """Who was seen in which arm is kept under id and salt, of holdouts and experiments alike."""
+    taken = {(arms.id, arms.salt) for arms in found.documents.experiments.arms}
+    for experiment in found.documents.experiments.experiments:
+        if (experiment.id, experiment.salt) in taken:
+            message = f"experiment `{experiment.id}` has the id and the salt of a holdout"
+            path = ("experiments", experiment.id, "salt")
+            found.mistake("experiments.yaml", path, "duplicate_id", message, "give one of the two another salt")
 
 
 def _variants_in(found: Findings, placement: str) -> set[str]:

@@ -43,9 +43,10 @@ class Rung(StrEnum):
 class Reason(StrEnum):
     """Why a decision is what it is.
 
-    Precedence, where several are true: the gate's (`suppressed`, then `consent_*`) over everything, since nothing
-    else was looked at; then what cut the decision short (`facts_unavailable`, `conflict`, `deadline`); then how the
-    message was chosen, or that none was.
+    Precedence, where several are true: the gate's over everything, since nothing else was looked at (in its order:
+    `facts_unavailable` where control facts are stale, `switched_off`, `merge_pending`, `suppressed`, `consent_*`); then
+    what cut the decision short (`facts_unavailable`, `conflict`, `deadline`); then how the message was chosen, or that
+    none was.
     """
 
     MODEL_RANKED = "model_ranked"
@@ -76,6 +77,45 @@ class SuppressionReason(StrEnum):
     UNSUBSCRIBED = "unsubscribed"
     MANUAL = "manual"
     SOFT_BOUNCES = "soft_bounces"
+
+
+class OutcomeType(StrEnum):
+    """What happened to a message after the decision (the names of the field; ESPs' own words are mapped to these)."""
+
+    QUEUED = "queued"
+    SENT = "sent"
+    NOT_SENT = "not_sent"
+    DROPPED = "dropped"
+    DELIVERED = "delivered"
+    DEFERRED = "deferred"
+    BOUNCED_HARD = "bounced_hard"
+    BOUNCED_SOFT = "bounced_soft"
+    OPENED = "opened"
+    CLICKED = "clicked"
+    CONVERTED = "converted"
+    COMPLAINED = "complained"
+    UNSUBSCRIBED = "unsubscribed"
+    RESUBSCRIBED = "resubscribed"
+
+
+class Arm(StrEnum):
+    """What is done with a customer in a placement, to measure what deciding is worth."""
+
+    TREATMENT = "treatment"
+    HOLDOUT = "holdout"  # nothing is sent; what would have been is logged
+    BASELINE = "baseline"  # what the business did before
+
+
+class SwitchKind(StrEnum):
+    """What a kill switch turns off."""
+
+    PLACEMENT = "placement"
+    MESSAGE = "message"
+    MODEL = "model"
+    FEATURE = "feature"  # an attribute or a feature: it counts as missing
+    PURPOSE = "purpose"
+    REGION = "region"
+    ALL = "all"  # everything; its name is `*`
 
 
 #: Only these stop transactional mail (DESIGN section 10, Consent).

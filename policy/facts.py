@@ -24,6 +24,7 @@ class ConsentEntry(NamedTuple):
     basis: str
     source: str
     at_ms: int
+    expires_ms: int | None = None  # from then on nothing was said; None: holds until something else is said
 
 
 class Suppression(NamedTuple):
@@ -57,6 +58,16 @@ class Contact(NamedTuple):
     kind: ContactKind
     not_before_ms: int
     not_after_ms: int
+    confirmed: bool = False  # an outcome said that it was sent
+    engaged: bool = False  # the customer opened or clicked it, or did what it asked for
+
+
+class PastOutcome(NamedTuple):
+    """When an outcome happened last to this customer: for pauses after it. Kept per outcome and kind of contact."""
+
+    type: str  # `converted`, `complained`, …: `policy.codes.OutcomeType`
+    kind: ContactKind | None  # of the contact that it followed; None: of none that is known
+    at_ms: int
 
 
 class Facts(NamedTuple):
@@ -75,5 +86,10 @@ class Facts(NamedTuple):
     values: Mapping[str, Any] = NOTHING  # fact name → value; a missing fact has no entry
     as_of_ms: Mapping[str, int] = NOTHING  # source (a fact's owner) → when it last wrote
     contacts: tuple[Contact, ...] = ()  # in order of not_before_ms
-    general_version: int = 0  # moves on consent, suppression, preferences, region, zone
-    ledger_version: int = 0  # moves on ledger appends
+    general_version: int = 0  # moves on consent, suppression, preferences, region, zone, merging
+    ledger_version: int = 0  # moves on whatever changes the ledger or what limits are counted from
+    outcomes: tuple[PastOutcome, ...] = ()
+    best_hours: str | None = None  # a preference: the customer's own hours, such as `18:00-21:00`
+    exposures: Mapping[str, str] = NOTHING  # experiment → the arm in which the customer was seen first
+    merge_pending: bool = False  # another customer's data is on its way into this one
+    merged_into: str | None = None  # the customer that this one became

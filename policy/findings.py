@@ -62,4 +62,5 @@ HOMES = {
     "placement": "placements.yaml",
     "model": "models.yaml",
     "purpose": "consent.yaml",
+    "approval": "data.yaml",
 }

@@ -9,7 +9,7 @@ This file fails closed: where the customer's zone is not known, every zone they 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from policy.bundle import Bundle, Limit, Placement, Region, Window
@@ -17,17 +17,31 @@ from policy.calendar import ANYWHERE, Zone, period, zones_of_country
 from policy.facts import Contact, ContactKind
 
 
+def fits(classes: frozenset[str], match: Mapping[str, str], kind: ContactKind) -> bool:
+    """Whether a contact of this kind is of one of `classes` and fits every entry of `match`."""
+    return kind.klass in classes and all(getattr(kind, key) == wanted for key, wanted in match.items())
+
+
 def matches(limit: Limit, kind: ContactKind) -> bool:
     """Whether a contact of this kind counts under `limit`."""
-    if kind.klass not in limit.classes:
-        return False
-    return all(getattr(kind, key) == wanted for key, wanted in limit.match.items())
+    return fits(limit.classes, limit.match, kind)
 
 
 @lru_cache(maxsize=65536)  # a deployment has as many kinds as (placement, message) pairs
 def limits_counting(bundle: Bundle, kind: ContactKind) -> tuple[int, ...]:
     """Indexes of the bundle's limits under which a contact of this kind counts."""
     return tuple(limit.index for limit in bundle.limits if matches(limit, kind))
+
+
+@lru_cache(maxsize=65536)
+def contact_matters(bundle: Bundle, kind: ContactKind) -> bool:
+    """Whether anything in the bundle is counted from contacts of this kind: only then do records keep them."""
+    return (
+        bool(limits_counting(bundle, kind))
+        or (bundle.fatigue is not None and kind.klass == "marketing")
+        or any(kind.message in exclusion.messages for exclusion in bundle.exclusions)
+        or any(cooldown.after == "ignored" and kind.klass in cooldown.classes for cooldown in bundle.cooldowns)
+    )
 
 
 def customer_zones(timezone: str | None, code: str | None, region: Region | None) -> tuple[Zone, ...]:

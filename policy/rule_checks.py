@@ -1,15 +1,16 @@
-"""Checks every rule of a bundle: its syntax, its names and types, what it may read, and what it may miss."""
+"""Checks every rule of a bundle: its syntax, its names and types, and what it may miss. What it may read is checked in
+`policy.purpose_checks`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
 
-from policy import catalogue
+from policy import catalogue, data_checks, purpose_checks
 from policy.bundle import Fact
 from policy.expressions import conjuncts, guarded, program, references
 from policy.findings import Findings
 from policy.grammar import Node, RuleSyntaxError, parse
+from policy.purpose_checks import Parsed
 from policy.rule_types import Scope, declared
 from policy.rule_types import check as check_types
 from policy.schema import offers
@@ -23,15 +24,6 @@ _HOMES = {
 }
 
 
-class Parsed(NamedTuple):
-    """A rule that parses."""
-
-    file: str
-    path: Path
-    source: str
-    tree: Node
-
-
 def check(found: Findings) -> None:
     """Checks segments first: a message's rule means what its segments mean."""
     facts = {fact.name: fact for fact in catalogue.facts(found.documents)}
@@ -42,9 +34,13 @@ def check(found: Findings) -> None:
     for message in found.documents.messages.messages:
         rule = _message(found, message, facts, scope, segments)
         rules += [rule] if rule else []
+    rules += _audiences(found, facts, scope, segments)
+    purpose_checks.check(found, facts)
     noted: set[tuple[str, str]] = set()
+    unreadable = data_checks.unreadable(found.documents)
     for rule in rules:
         _may_be_missing(found, rule, facts, noted)
+        _never_seen(found, rule, unreadable)
 
 
 def _scope(found: Findings, facts: Mapping[str, Fact]) -> Scope:
@@ -81,10 +77,27 @@ def _message(
     rule = _parse(found, "messages.yaml", (*here, "eligible"), message.eligible)
     if rule:
         _types(found, rule, scope, "bool")
-        read = {name: facts[name] for name in _facts_read(rule.tree, segments) if name in facts}
-        _within_purposes(found, rule, message, read)
-        _impersonal_default(found, rule, message, read)
+        purpose_checks.check_message(found, rule, message, _facts_read(rule.tree, segments, facts))
     return rule
+
+
+def _audiences(
+    found: Findings, facts: Mapping[str, Fact], scope: Scope, segments: Mapping[str, Parsed]
+) -> Iterator[Parsed]:
+    """Checks the rules of who takes part in holdouts and experiments, like those of who may get a message."""
+    trials: list[tuple[Path, str, Sequence[str]]] = [
+        (("arms", arms.id, "audience"), arms.audience, arms.placements) for arms in found.documents.experiments.arms
+    ]
+    trials += [
+        (("experiments", each.id, "audience"), each.audience, (each.placement,))
+        for each in found.documents.experiments.experiments
+    ]
+    for path, source, placements in trials:
+        rule = _parse(found, "experiments.yaml", path, source)
+        if rule:
+            _types(found, rule, scope, "bool")
+            purpose_checks.check_audience(found, rule, placements, _facts_read(rule.tree, segments, facts))
+            yield rule
 
 
 def _parse(found: Findings, file: str, path: Path, source: str) -> Parsed | None:
@@ -130,10 +143,11 @@ def _segments_needed(tree: Node, segments: Mapping[str, Parsed]) -> set[str]:
     return needed
 
 
-def _facts_read(tree: Node, segments: Mapping[str, Parsed]) -> list[str]:
-    """Customer facts that a rule reads, also through segments."""
+def _facts_read(tree: Node, segments: Mapping[str, Parsed], facts: Mapping[str, Fact]) -> dict[str, Fact]:
+    """Known facts that a rule reads, also through segments, by name."""
     needed = [segments[name].tree for name in _segments_needed(tree, segments) if name in segments]
-    return sorted({name for each in (tree, *needed) for name in _customer(each)})
+    names = {name for each in (tree, *needed) for name in _customer(each)}
+    return {name: facts[name] for name in sorted(names & facts.keys())}
 
 
 def _customer(tree: Node) -> Iterator[str]:
@@ -154,30 +168,8 @@ def _may_be_missing(found: Findings, rule: Parsed, facts: Mapping[str, Fact], no
                 found.note(rule.file, rule.path, "may_be_missing", text, offset=reference.start)
 
 
-def _within_purposes(found: Findings, rule: Parsed, message: offers.Message, read: Mapping[str, Fact]) -> None:
-    """A rule may read what serves personalisation, or the purpose for which its message is sent."""
-    slots = {each.id: each for each in found.documents.placements.placements}
-    used = [slots[name] for name in message.placements if name in slots]
-    purposes = {message.purpose} if message.purpose else {slot.purpose or slot.klass for slot in used}
-    for name, fact in read.items():
-        refused = [each for each in purposes if not fact.purposes & {each, catalogue.PERSONALISATION}]
-        if refused:
-            text = f"`customer.{name}` serves {', '.join(sorted(fact.purposes))}, not {', '.join(sorted(refused))}"
-            remedy = "leave it out of the rule, or add the purpose to the fact"
-            found.mistake(rule.file, rule.path, "outside_purposes", text, remedy, offset=_offset_of(rule, name))
-
-
-def _offset_of(rule: Parsed, name: str) -> int:
-    """Where a fact stands in a rule; the beginning, where it is read through a segment."""
-    starts = [each.start for each in references(rule.tree) if each.root == "customer" and each.name == name]
-    return starts[0] if starts else rule.tree.start
-
-
-def _impersonal_default(found: Findings, rule: Parsed, message: offers.Message, read: Mapping[str, Fact]) -> None:
-    """The generic message goes to customers of whom nothing personal may be read."""
-    personal = [name for name, fact in read.items() if fact.sensitivity != "none"]
-    defaults = [each.id for each in found.documents.placements.placements if each.default == message.id]
-    if personal and defaults:
-        text = f"the default of placement `{defaults[0]}` reads `customer.{personal[0]}`, which is personal"
-        remedy = "name another default, or let its rule read only `context.*` and facts of sensitivity `none`"
-        found.mistake(rule.file, rule.path, "personal_default", text, remedy, offset=_offset_of(rule, personal[0]))
+def _never_seen(found: Findings, rule: Parsed, unreadable: Mapping[str, str]) -> None:
+    """A note: data.yaml may drop an attribute for a while, and its rules then leave their messages out."""
+    for name in sorted(unreadable.keys() & set(_customer(rule.tree))):
+        text = f"`customer.{name}` {unreadable[name]} (data.yaml): this rule never sees its value"
+        found.note(rule.file, rule.path, "never_seen", text, offset=rule.offset_of(name))

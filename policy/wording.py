@@ -33,6 +33,7 @@ _PATTERNS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         r"^([01][0-9]|2[0-3]):[0-5][0-9]$": ("bad_time", "a time of day", 'write `"08:00"`'),
         r"^[A-Z]{3}$": ("bad_currency", "a currency", "write its ISO 4217 code, such as `EUR`"),
         r"^(default|[A-Z]{2}(-[A-Z0-9]{1,3})?)$": ("bad_region", "a region", "write `default`, `DE` or `US-CA`"),
+        r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$": ("bad_region", "a region", "write `DE` or `US-CA`"),
         r"^sensitive:[a-z0-9_]{1,48}$": ("bad_sensitivity", "a sensitive kind", 'write `"sensitive:health"`'),
         r"^(none|personal|sensitive:[a-z0-9_]{1,48})$": (
             "bad_sensitivity",

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import orjson
 
 from app.core.identity import Alias
+from app.core.keeping import NOT_HANDLED
 from policy.bundle import Bundle, Fact
 
 #: A stored value's limit: above it the store gives up its compact encoding.
@@ -20,7 +21,8 @@ FLOAT_MAX = sys.float_info.max
 
 
 class ConsentChange(NamedTuple):
-    """What a customer said of a purpose on a channel (`*`: every channel). `at_ms` None: now, by the store's clock."""
+    """What a customer said of a purpose on a channel (`*`: every channel). `at_ms` None: now, by the store's clock.
+    From `expires_ms` on nothing was said; None: it holds until something else is said."""
 
     purpose: str
     channel: str
@@ -28,6 +30,7 @@ class ConsentChange(NamedTuple):
     source: str
     basis: str
     at_ms: int | None
+    expires_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,8 @@ class CustomerWrite:
     """A checked change to one customer; only what it names changes, and None deletes.
 
     Values are JSON scalars as stored, at most 64 bytes each. `owners` are those of the attributes that were set: their
-    as-of time becomes the time of the write.
+    as-of time becomes the time of the write. `dropped` names attributes that the bundle wants not kept. `why` is the
+    caller's reason, for the history; None: the sources say it.
     """
 
     customer: str
@@ -45,6 +49,8 @@ class CustomerWrite:
     preferences: tuple[tuple[str, str | None], ...] = ()
     consents: tuple[ConsentChange, ...] = ()
     identities: tuple[Alias, ...] = ()
+    dropped: tuple[str, ...] = ()
+    why: str | None = None
 
 
 class Mistake(NamedTuple):
@@ -59,36 +65,52 @@ class CheckedAttributes(NamedTuple):
     owners: tuple[str, ...]
     undeclared: tuple[str, ...]
     mistakes: tuple[Mistake, ...]
+    dropped: tuple[str, ...] = ()
 
 
 class AttributeChecker:
     """Checks attributes against a bundle. Features are folded from events and cannot be set, so they are not declared
-    here. Imports run this for every attribute of every customer: what depends on the bundle alone is done once."""
+    here. Imports run this for every attribute of every customer: what depends on the bundle alone is done once.
 
-    __slots__ = ("_owner_of", "_texts")
+    What the PII matrix wants dropped is not even looked at, and what it wants hashed is given on as the hash that
+    `hashed` makes of name and text. Only text can be hashed: a number that ought to be is dropped, not kept in clear.
+    """
 
-    def __init__(self, bundle: Bundle) -> None:
+    __slots__ = ("_dropped", "_owner_of", "_texts")
+
+    def __init__(self, bundle: Bundle, hashed: Callable[[str, str], str]) -> None:
         facts = [fact for fact in bundle.facts if fact.kind == "attribute"]
-        self._texts = {fact.name: text_function(fact) for fact in facts}
+        handling = {fact.name: bundle.handling.get(fact.name, NOT_HANDLED) for fact in facts}
+        self._dropped = frozenset(
+            fact.name
+            for fact in facts
+            if handling[fact.name].drop or (handling[fact.name].hash and fact.type != "string")
+        )
+        self._texts = {
+            fact.name: _hashed_text(fact, hashed) if handling[fact.name].hash else text_function(fact)
+            for fact in facts
+            if fact.name not in self._dropped
+        }
         self._owner_of = {fact.name: fact.owner for fact in facts}
 
     def check(self, given: Mapping[str, Any]) -> CheckedAttributes:
         """All attributes of a body at once, so that a caller learns of every mistake in one answer."""
         stored: list[tuple[str, str | None]] = []
         undeclared: list[str] = []
+        dropped: list[str] = []
         mistakes: list[Mistake] = []
         texts = self._texts
         for name, value in given.items():
             text = texts.get(name)
             if text is None:
-                undeclared.append(name)
+                (dropped if name in self._dropped else undeclared).append(name)
                 continue
             try:
                 stored.append((name, None if value is None else text(value)))
             except ValueError as error:
                 mistakes.append(Mistake(f"attributes.{name}", str(error)))
         owners = {self._owner_of[name] for name, value in stored if value is not None}
-        return CheckedAttributes(tuple(stored), tuple(owners), tuple(undeclared), tuple(mistakes))
+        return CheckedAttributes(tuple(stored), tuple(owners), tuple(undeclared), tuple(mistakes), tuple(dropped))
 
 
 def text_function(fact: Fact) -> Callable[[Any], str]:
@@ -102,6 +124,16 @@ def text_function(fact: Fact) -> Callable[[Any], str]:
     if fact.type == "enum":
         return _choice_text(fact)
     return _string_text(fact)
+
+
+def _hashed_text(fact: Fact, hashed: Callable[[str, str], str]) -> Callable[[Any], str]:
+    text = _string_text(fact)
+
+    def hashed_text(value: Any) -> str:
+        text(value)  # what does not fit is refused, hashed or not
+        return f'"{hashed(fact.name, value)}"'
+
+    return hashed_text
 
 
 def scalar_text(value: object) -> str:

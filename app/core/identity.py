@@ -90,6 +90,11 @@ def identity_hash(kind: str, value: str, hash_key: bytes) -> str:
     return blake2b(f"{kind}\0{value}".encode(), digest_size=16, key=key).hexdigest()
 
 
+def attribute_hash(name: str, value: str, hash_key: bytes) -> str:
+    """What stands for an attribute that the bundle wants hashed: as for an alias, of a kind that no alias has."""
+    return identity_hash(f"attribute\0{name}", value, hash_key)
+
+
 def fallback_key(kind: str, value: str, hash_key: bytes) -> str:
     """The customer key of an alias that is not linked: a `user_id` that may be a key is the key; any other becomes
     `cus_` and its keyed hash, so that the same unknown person is the same customer every time."""

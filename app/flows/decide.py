@@ -22,6 +22,7 @@ from app.core.decision.commit import (
     Moved,
     NewContact,
     Outcome,
+    Reading,
     Refused,
     Twin,
     Unknown,
@@ -31,7 +32,7 @@ from app.core.decision.eligible import Pool, eligible
 from app.core.decision.failed import undecided, unknown_situation, without_facts
 from app.core.decision.gate import Gate, gate
 from app.core.decision.ids import base_of, id_at
-from app.core.decision.ledger import forget_before_ms, new_contact, with_new
+from app.core.decision.ledger import forget_before_ms, new_contact, new_exposures, with_new
 from app.core.decision.limits import limits
 from app.core.decision.record import Asked, encode
 from app.core.decision.request import DecideRequest
@@ -45,6 +46,8 @@ from policy.bundle import Bundle, Placement
 from policy.codes import Degraded, Reason
 
 if TYPE_CHECKING:  # handed in by the composition root
+    from app.flows.budgets import Budgets
+    from app.flows.control import ControlWatch
     from app.flows.reconcile import Reconciler
     from app.scoring import ModelRunner
     from app.store.decisions import DecisionStore
@@ -53,6 +56,8 @@ if TYPE_CHECKING:  # handed in by the composition root
 #: What a model may not use of the time that is left: the commit and the answer need it.
 RESERVE_FOR_COMMIT_S = 0.005
 READ_FAILED, COMMIT_FAILED, COMMIT_UNKNOWN = "read", "commit", "unknown"
+#: Pointers to whom a customer became that are followed. They are one deep, and two while that one becomes another.
+POINTERS_MAX = 2
 #: A commit without a deadline: what was answered without the store has no caller that waits.
 NEVER_MS = 1 << 52
 
@@ -68,6 +73,19 @@ class Answered:
     failures: tuple[tuple[str, str], ...] = ()  # (what failed, kind)
     conflicts: int = 0
     unmet_durability: bool = False  # committed, but not as surely as the deployment asks: not to be answered
+
+
+class Draw(NamedTuple):
+    """What a request leaves to chance: nobody gets a second draw by making a commit fail."""
+
+    seed: int
+    id_bits: int
+
+
+class Became(NamedTuple):
+    """Nothing was decided: the customer was merged into this one, of whom it must be asked."""
+
+    customer: str
 
 
 class Proposal(NamedTuple):
@@ -91,6 +109,8 @@ class Decider:
         store: DecisionStore,
         models: ModelRunner,
         reconciler: Reconciler,
+        control: ControlWatch,
+        budgets: Budgets,
         *,
         chance: Callable[[int], int],
         wall_clock_s: Callable[[], float],
@@ -102,6 +122,8 @@ class Decider:
         self._store = store
         self._models = models
         self._reconciler = reconciler
+        self._control = control
+        self._budgets = budgets
         self._chance = chance
         self._wall_clock_s = wall_clock_s
         self._record_explanation = record_explanation
@@ -115,10 +137,21 @@ class Decider:
         customer = asked if isinstance(asked, str) else await self._identify(asked, watch, deadline)
         if customer is None:
             return self._undecided(request, "", watch, Reason.FACTS_UNAVAILABLE, Degraded.FACTS_UNAVAILABLE)
+        draw = Draw(self._chance(64), self._chance(48))  # kept over retries
+        for _ in range(1 + POINTERS_MAX):
+            answered = await self._in_turn(request, customer, draw, watch, deadline)
+            if isinstance(answered, Answered):
+                return answered
+            customer = answered.customer
+        return self._undecided(request, customer, watch, Reason.MERGE_PENDING)
+
+    async def _in_turn(
+        self, request: DecideRequest, customer: str, draw: Draw, watch: Watch, deadline: float
+    ) -> Answered | Became:
         if not self._turns.try_take(customer) and not await self._turns.wait(customer, deadline):
             return self._undecided(request, customer, watch, Reason.DEADLINE, Degraded.DEADLINE)
         try:
-            return await self._decide(request, customer, watch, deadline)
+            return await self._decide(request, customer, draw, watch, deadline)
         finally:
             self._turns.give_back(customer)
 
@@ -128,23 +161,28 @@ class Decider:
         watch.mark(IDENTIFY)
         return found
 
-    async def _decide(self, request: DecideRequest, customer: str, watch: Watch, deadline: float) -> Answered:
-        seed, chance = self._chance(64), self._chance(48)  # kept over retries
+    async def _decide(
+        self, request: DecideRequest, customer: str, draw: Draw, watch: Watch, deadline: float
+    ) -> Answered | Became:
+        seed, chance = draw
         reading = await self._store.read(customer, request.idempotency, deadline)
         read_at = self._now_s()
         watch.mark(READ)
         conflicts = 0
         while True:
-            if isinstance(reading, Unreadable):
-                return self._without_facts(request, customer, watch, reading, seed, chance)
-            if isinstance(reading, Twin | Refused):
-                return self._answered_before(request, customer, watch, reading)
+            if not isinstance(reading, Reading):
+                return self._unread(request, customer, watch, reading, draw)
+            if reading.facts.merged_into is not None:
+                return Became(reading.facts.merged_into)
             proposal = await self._propose(request, customer, reading.facts, seed, chance, watch, deadline)
             if request.dry_run:
                 return self._respond(request, customer, proposal, watch, conflicts)
+            if not self._budgets.spend(proposal.contacts):
+                continue  # others took what was left meanwhile: it is known to be spent now
             commit_by_ms = reading.facts.now_ms + int((deadline - read_at) * 1000)
             intent, body = self._intent(request, customer, proposal, watch, commit_by_ms)
             outcome = await self._store.commit(intent, deadline)
+            self._budgets.settle(proposal.contacts, outcome)
             read_at = self._now_s()
             watch.mark(COMMIT)
             if isinstance(outcome, Committed) and outcome.durable:
@@ -162,7 +200,10 @@ class Decider:
         self, request: DecideRequest, customer: str, facts: Facts, seed: int, chance: int, watch: Watch, deadline: float
     ) -> Proposal:
         """Decide every placement in order of importance; each sees what the earlier ones chose."""
-        seen = situation(self.bundle, facts, request.context, seed)
+        control = self._control.current
+        if self.bundle.budgets:
+            control = await self._budgets.seen(control, request.placements, facts.now_ms, deadline)
+        seen = situation(self.bundle, facts, request.context, seed, customer, request.gpc, control)
         base = base_of(self._store.shard_of(customer), facts.now_ms, chance)
         taken: dict[int, str] = {}
         decisions: list[Decision] = []
@@ -201,11 +242,14 @@ class Decider:
     ) -> tuple[Intent, bytes | None]:
         """What the commit writes; and the body, where it must be kept for repeats of an idempotency key."""
         facts = proposal.situation.facts
-        body = None if request.idempotency is None else self._body(request, customer, proposal, watch)
-        binding = proposal.contacts and any(placement.limits for placement in request.placements)
+        idempotency = request.idempotency
+        if not proposal.contacts and any(decision.retryable for decision in proposal.decisions):
+            idempotency = None  # asking again may help: it must not get the same answer
+        body = None if idempotency is None else self._body(request, customer, proposal, watch)
+        binding = proposal.contacts and any(placement.counts_contacts for placement in request.placements)
         record = encode(
             proposal.base,
-            Asked(customer, request.placements, request.context, request.budget_ms, request.trace_id),
+            Asked(customer, request.placements, request.context, request.budget_ms, request.trace_id, request.gpc),
             proposal.situation,
             proposal.decisions,
             proposal.answers,
@@ -222,9 +266,10 @@ class Decider:
             commit_by_ms=commit_by_ms if commit_by_ms is not None else NEVER_MS,
             record=record,
             contacts=proposal.contacts,
-            idempotency=request.idempotency,
+            idempotency=idempotency,
             answer=body or b"",
             forget_before_ms=forget_before_ms(facts.contacts, facts.now_ms, self.bundle.ledger_retention_s),
+            exposures=new_exposures(proposal.decisions, facts),
         )
         return intent, body
 
@@ -270,11 +315,21 @@ class Decider:
         contacts = tuple(new for new in made if new is not None)
         return Proposal(unknown, base, decisions, answers, (False,) * len(decisions), contacts)
 
+    def _unread(
+        self, request: DecideRequest, customer: str, watch: Watch, instead: Unreadable | Twin | Refused, draw: Draw
+    ) -> Answered:
+        """What is answered where the read brought no facts."""
+        if isinstance(instead, Unreadable):
+            return self._without_facts(request, customer, watch, instead, draw.seed, draw.id_bits)
+        return self._answered_before(request, customer, watch, instead)
+
     def _without_facts(
         self, request: DecideRequest, customer: str, watch: Watch, unreadable: Unreadable, seed: int, chance: int
     ) -> Answered:
         """Marketing is suppressed; a transactional send is logged when the store is back."""
-        unknown = unknown_situation(self.bundle, request.context, int(self._wall_clock_s() * 1000), seed)
+        now_ms = int(self._wall_clock_s() * 1000)
+        control = self._control.current
+        unknown = unknown_situation(self.bundle, request.context, now_ms, seed, customer, request.gpc, control)
         taken: dict[int, str] = {}
         decisions = []
         for placement in request.placements:

@@ -31,6 +31,7 @@ class Tally:
     accepted: int = 0
     rejected_total: int = 0
     rejected: list[dict[str, Any]] = field(default_factory=list)
+    dropped: set[str] = field(default_factory=set)  # attributes that the bundle wants not kept
 
     def refuse(self, number: int, problem: Problem) -> None:
         self.rejected_total += 1
@@ -40,7 +41,8 @@ class Tally:
 
     def body(self) -> dict[str, Any]:
         self.rejected.sort(key=lambda rejection: rejection["line"])
-        return {"accepted": self.accepted, "rejected": self.rejected, "rejected_total": self.rejected_total}
+        tally = {"accepted": self.accepted, "rejected": self.rejected, "rejected_total": self.rejected_total}
+        return tally | ({"dropped": sorted(self.dropped)} if self.dropped else {})
 
 
 class _Import:
@@ -78,7 +80,10 @@ class _Import:
         try:
             if line.text is None:
                 raise Problem("payload_too_large", f"a line is at most {LINE_BYTES_MAX // 1024} KiB")
-            self._batch.append((line.number, self._check(line.text)))
+            write = self._check(line.text)
+            self._batch.append((line.number, write))
+            if write.dropped:
+                self.tally.dropped.update(write.dropped)
         except Problem as problem:
             self.tally.refuse(line.number, problem)
 

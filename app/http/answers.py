@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from policy.codes import Degraded, Exclusion
+from policy.codes import Arm, Degraded, Exclusion
 
 Action = Literal["send", "suppress", "defer"]
 RungName = Literal["model", "rules", "category", "generic", "suppress"]
@@ -48,6 +48,7 @@ class ExcludedAnswer(BaseModel):
     message: str
     code: Exclusion
     detail: str
+    contacts: list[str] | None = Field(None, description="Decisions whose contacts were counted against it.")
 
 
 class DecisionAnswer(BaseModel):
@@ -62,10 +63,13 @@ class DecisionAnswer(BaseModel):
     send_window: SendWindowAnswer | None
     score: float | None = Field(description="Expected value of the message, where a model ranked.")
     propensity: float | None = Field(description="Probability of this choice among the admissible messages.")
-    arm: str
+    arm: Arm = Field(description="What is done with the customer here, to measure what deciding is worth.")
     degraded: list[Degraded]
     funnel: FunnelAnswer
     retryable: bool = Field(description="Asking again may help; such an answer is not logged.")
+    experiments: dict[str, str] | None = Field(
+        None, description="The customer's arm in each experiment that mattered here; absent where none did."
+    )
     detail: str | None = Field(None, description="On what ground silence was taken for a permission.")
     excluded: list[ExcludedAnswer] | None = Field(None, description="With `explain` only.")
 
@@ -90,8 +94,20 @@ class DecisionRecord(DecisionAnswer):
     aborted: bool = Field(description="Logged, never answered, and taken back.")
     request: dict[str, Any]
     gate: dict[str, Any] = Field(description="Which consents permitted or stopped; whether personal facts were read.")
-    candidates: list[dict[str, Any]] = Field(description="Response, score and admissibility of every scored candidate.")
+    would_have_been: dict[str, Any] | None = Field(
+        description="Message and send window that a holdout withheld; null otherwise."
+    )
+    variant_propensity: float | None = Field(
+        description="Probability of the variant, once its message was chosen; null where it has only one."
+    )
+    exposures: list[dict[str, Any]] = Field(description="Trials that the customer met here, with the arm.")
+    candidates: list[dict[str, Any]] = Field(
+        description="Every scored candidate: response, score, the terms whose product it is, and admissibility."
+    )
     facts: dict[str, Any] = Field(description="What was known; values of personal facts are masked.")
+    control: dict[str, Any] | None = Field(
+        description="Kill switches, spent budgets and what variants had earned, as far as they mattered."
+    )
     seed: str
     bundle: str
     release: str

@@ -56,6 +56,9 @@ ROUTES: tuple[tuple[str, str, str], ...] = (
     ("GET", "/metrics", "read"),
 )
 
+#: Who is named in histories where no keys are configured.
+LOOPBACK = "loopback"
+
 #: Routes that ask the authenticator themselves, because a layer between costs them time.
 SELF_CHECKED = frozenset({"/v1/decide"})
 
@@ -78,6 +81,7 @@ class Authenticator:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._scopes_by_hash: dict[str, frozenset[str]] = {}
+        self._id_by_hash: dict[str, str] = {}
         #: `Authorization` values that were verified → their scopes. Bounded by the number of keys. A dict compares
         #: keyed 64-bit hashes before bytes, so the time of a miss tells nothing about a key.
         self._verified: dict[bytes, frozenset[str]] = {}
@@ -112,6 +116,17 @@ class Authenticator:
                 return None if required in held else _lacking(required)
         return Problem("unauthenticated", "send `Authorization: Bearer <key>`")
 
+    def who(self, headers: Headers) -> str:
+        """The id of the key that a request was admitted with, for histories; where no keys are configured, and so
+        nobody is told apart, that it came from this machine."""
+        if self._path is None:
+            return LOOPBACK
+        for name, value in headers:
+            if name == b"authorization":
+                presented = keys_file.hash_of(value.partition(b" ")[2].strip())
+                return self._id_by_hash.get(presented, "revoked")  # in the moment since it was admitted
+        return "public"
+
     def reload_if_changed(self) -> bool:
         """Reads the keys file again when it is another than last time. True when the keys in force changed."""
         if self._path is None or (version := _version_of(self._path)) == self._version:
@@ -122,6 +137,7 @@ class Authenticator:
             self._version, self._finding = version, str(error)
             return False
         self._scopes_by_hash = {key.hash: _scopes_held(key.scopes) for key in keys}
+        self._id_by_hash = {key.hash: key.id for key in keys}
         self._verified = {}
         self._version, self._finding = version, None if keys else "the keys file holds no key: `nextbest keys add`"
         return True

@@ -23,8 +23,8 @@ from app.errors import Problem
 from app.flows.batch import LINE_BYTES_MAX, Batch
 from app.flows.pace import Pace
 from app.http.decide import new_request_id
-from app.http.decide_body import EXAMPLE, BatchLine, parse_line
-from app.http.openapi import PROBLEM_SCHEMA, problems, request_body
+from app.http.decide_body import EXAMPLE, GPC_HEADER, GPC_ON, BatchLine, parse_line
+from app.http.openapi import GPC_PARAMETER, PROBLEM_SCHEMA, problems, request_body
 from app.spool import Spool, Untaken
 from app.telemetry import series
 from app.telemetry.traceparent import trace_context
@@ -60,8 +60,10 @@ class Gone(Exception):
 class LineDecider:
     """Answers lines."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, gpc: bool) -> None:
+        """`gpc`: the batch carried `Sec-GPC: 1`, which then holds for every line."""
         self._services = services
+        self._gpc = gpc
         self._now_s = asyncio.get_running_loop().time
         metrics = services.metrics
         self._answered = metrics.slot(series.BATCH_LINES, "answered")
@@ -98,6 +100,7 @@ class LineDecider:
             new_request_id(),
             context.trace_id.to_bytes(16, "big"),
             services.idempotency_of,
+            self._gpc,
         )
         watch.mark(ADMIT)
         answered = await services.decider.decide(request, watch, self._now_s() + request.budget_ms / 1000)
@@ -183,8 +186,9 @@ class Answers:
 class AnswerStream(Response):
     """The response: reads the request's body while it writes its own."""
 
-    def __init__(self, services: Services, pace: Pace, stopping: Callable[[], bool]) -> None:
+    def __init__(self, services: Services, pace: Pace, stopping: Callable[[], bool], gpc: bool = False) -> None:
         super().__init__()
+        self._gpc = gpc
         self._services = services
         self._pace = pace
         self._stopping = stopping
@@ -200,7 +204,7 @@ class AnswerStream(Response):
             self._pace.batches -= 1
 
     async def _stream(self, body: Body, send: Send) -> None:
-        answers, lines = Answers(send, body), LineDecider(self._services)
+        answers, lines = Answers(send, body), LineDecider(self._services, self._gpc)
         try:
             async with Spool(UNTAKEN_S) as spool:
                 batch = Batch(lines.answer, lines.refuse, self._pace, spool, self._stopping)
@@ -231,12 +235,16 @@ router = APIRouter(tags=["decisions"])
         200: {"content": {NDJSON: {"schema": {"anyOf": [{"type": "object"}, LINE_PROBLEM]}}}},
         **problems("unauthenticated", "forbidden", "unsupported_media_type", "overloaded"),
     },
-    openapi_extra=request_body(BatchLine, {"a line": {**EXAMPLE, "idempotency_key": "weekly-2026-48-1"}}, NDJSON),
+    openapi_extra={
+        **request_body(BatchLine, {"a line": {**EXAMPLE, "idempotency_key": "weekly-2026-48-1"}}, NDJSON),
+        "parameters": [{**GPC_PARAMETER, "description": f"{GPC_PARAMETER['description']} It holds for every line."}],
+    },
 )
 async def decide_batch(request: Request) -> Response:
     check_content(request.headers)
     state = request.app.state
-    return AnswerStream(state.services, pace_of(state), lambda: state.drain.begun)
+    gpc = request.headers.get(GPC_HEADER.decode()) == GPC_ON.decode()
+    return AnswerStream(state.services, pace_of(state), lambda: state.drain.begun, gpc)
 
 
 def check_content(headers: Headers) -> None:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from app.core.customers import AttributeChecker, ConsentChange, CustomerWrite, Mistake, scalar_text
-from app.core.identity import Alias, Kind, Refusal, alias_of, key_refusal
+from app.core.identity import KINDS, Alias, Kind, Refusal, alias_of, attribute_hash, key_refusal
+from app.core.keeping import MATRIX_NAME, identity_handling
 from app.errors import Problem
 from app.http import places
 from app.http.problems import shown_name, validation_problem
@@ -24,19 +35,45 @@ CHANNEL = r"^(\*|[a-z0-9_]{1,48})$"
 ID = r"^[a-z0-9_]{1,48}$"
 ITEMS_MAX = 100  # consents, or preferences, in one body
 NAMED_MAX = 10  # undeclared attributes that an answer names
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+WHY_MAX = 200
+#: A customer's own hours: the preference that decides about the time of sending, so that its form is checked.
+BEST_HOURS = "best_hours"
+HOURS = re.compile(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d")
+#: What a reason must not hold, since it is kept and shown: an e-mail address, or digits written as for a telephone.
+DIRECT_IN_TEXT = re.compile(r"\S@\S|\+\d[\d\s().\-]{6,}|\d{3}\)?[\s.\-]\d{3}[\s.\-]\d{4}")
+EPOCH, END = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+
+
+def _reason(text: str) -> str:
+    if DIRECT_IN_TEXT.search(text):
+        raise ValueError("looks like it names a person: say why by a ticket or an occasion, without address or number")
+    if not text.isprintable():
+        raise ValueError("expected one line of text")
+    return text
+
 
 Purpose = Annotated[str, Field(pattern=ID)]
 Channel = Annotated[str, Field(pattern=CHANNEL, description="A channel, or `*` for every channel.")]
 Name = Annotated[str, Field(pattern=NAME)]
 At = Annotated[AwareDatetime, Field(ge=EPOCH, description="When it was said, ISO 8601 with a zone; absent: now.")]
+Expires = Annotated[
+    AwareDatetime,
+    Field(
+        ge=EPOCH, lt=END, description="From then on it is as if nothing was said; after `at`. Absent: it has no end."
+    ),
+]
+Why = Annotated[
+    str,
+    Field(min_length=1, max_length=WHY_MAX, description="Why, for the history: a ticket, an occasion; never a person."),
+    AfterValidator(_reason),
+]
 State = Literal["granted", "denied"]
 Scalar = str | int | float | bool
 
 STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-class ConsentBody(BaseModel):
+class _Consent(BaseModel):
     """What a customer said about one purpose on one channel. The later `at` wins, ties go to `denied`."""
 
     model_config = STRICT
@@ -45,9 +82,22 @@ class ConsentBody(BaseModel):
     source: Name = Field(description="Where it was said: `signup_form`, `preference_centre`, …")
     basis: Name = Field(description="The legal basis: `consent`, `legitimate_interest`, …")
     at: At | None = None
+    expires_at: Expires | None = None
+
+    @model_validator(mode="after")
+    def _ends_after_it_began(self) -> Self:
+        if self.at is not None and self.expires_at is not None and self.expires_at <= self.at:
+            raise ValueError("`expires_at` is not after `at`: name a later end, or leave it out for none")
+        return self
 
 
-class ConsentItem(ConsentBody):
+class ConsentBody(_Consent):
+    """What a customer said about one purpose on one channel. The later `at` wins, ties go to `denied`."""
+
+    why: Why | None = None
+
+
+class ConsentItem(_Consent):
     """A consent inside a customer."""
 
     purpose: Purpose
@@ -62,6 +112,7 @@ class SuppressionBody(BaseModel):
     reason: SuppressionReason = SuppressionReason.MANUAL
     source: Name = Field(description="Who says so: `support_desk`, …")
     at: At | None = None
+    why: Why | None = None
 
 
 class CustomerBody(BaseModel):
@@ -80,8 +131,11 @@ class CustomerBody(BaseModel):
         default_factory=dict, description="Other names of the customer; stored as keyed hashes only."
     )
     preferences: dict[Annotated[str, Field(pattern=ID)], Scalar | None] = Field(
-        default_factory=dict, max_length=ITEMS_MAX
+        default_factory=dict,
+        max_length=ITEMS_MAX,
+        description="Preferences by name; `best_hours`, such as `18:00-21:00`, are the customer's own hours.",
     )
+    why: Why | None = None
 
 
 class CustomerLine(CustomerBody):
@@ -106,11 +160,12 @@ def parse(adapter: TypeAdapter[Body], raw: bytes) -> Body:
 
 
 class Checker:
-    """Checks customers against one bundle; make one a request."""
+    """Checks customers against one bundle; make one a request. `hash_key` is the deployment's."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        self._attributes = AttributeChecker(bundle)
+    def __init__(self, bundle: Bundle, hash_key: bytes = b"") -> None:
+        self._attributes = AttributeChecker(bundle, lambda name, value: _hashed(name, value, hash_key))
         self._purposes = frozenset(bundle.purposes)
+        self._unwanted = frozenset(kind for kind in KINDS if identity_handling(bundle, kind).drop)
 
     def write(self, customer: str, body: CustomerBody) -> CustomerWrite:
         """The write that a body asks for. Raises Problem: `direct_identifier`, `unknown_attribute`,
@@ -122,7 +177,7 @@ class Checker:
             raise Problem("unknown_attribute", "the bundle does not declare " + _named(checked.undeclared))
         mistakes.extend(checked.mistakes)
         preferences = _preferences(body.preferences, mistakes)
-        identities = _identities(body.identities, mistakes)
+        identities = _identities(body.identities, self._unwanted, mistakes)
         for item in body.consent:
             self.check_purpose(item.purpose)
         if mistakes:
@@ -135,6 +190,8 @@ class Checker:
             preferences,
             tuple(consent_change(item.purpose, item.channel, item) for item in body.consent),
             identities,
+            checked.dropped,
+            body.why,
         )
 
     def line(self, raw: bytes) -> CustomerWrite:
@@ -157,8 +214,9 @@ def check_key(customer: str) -> None:
         raise Problem(refusal.code, refusal.detail)
 
 
-def consent_change(purpose: str, channel: str, body: ConsentBody) -> ConsentChange:
-    return ConsentChange(purpose, channel, body.state, body.source, body.basis, unix_ms(body.at))
+def consent_change(purpose: str, channel: str, body: _Consent) -> ConsentChange:
+    at_ms, expires_ms = unix_ms(body.at), unix_ms(body.expires_at)
+    return ConsentChange(purpose, channel, body.state, body.source, body.basis, at_ms, expires_ms)
 
 
 def unix_ms(at: datetime | None) -> int | None:
@@ -174,14 +232,32 @@ def _preferences(given: Mapping[str, Scalar | None], mistakes: list[Mistake]) ->
     stored: list[tuple[str, str | None]] = []
     for name, value in given.items():
         try:
+            if name == BEST_HOURS and value is not None:
+                _check_hours(value)
             stored.append((name, None if value is None else scalar_text(value)))
         except ValueError as error:
             mistakes.append(Mistake(f"preferences.{name}", str(error)))
     return tuple(stored)
 
 
-def _identities(given: Mapping[Kind, str], mistakes: list[Mistake]) -> tuple[Alias, ...]:
+def _check_hours(value: Scalar) -> None:
+    if type(value) is not str or not HOURS.fullmatch(value) or value[:5] == value[6:]:
+        raise ValueError("expected hours of the customer's day such as `18:00-21:00`, or over midnight `22:00-01:00`")
+
+
+def _hashed(name: str, value: str, hash_key: bytes) -> str:
+    if not hash_key:
+        raise Problem("store_unavailable", "the hash key is not read from the store yet", retry_after_s=1)
+    return attribute_hash(name, value, hash_key)
+
+
+def _identities(given: Mapping[Kind, str], unwanted: frozenset[Kind], mistakes: list[Mistake]) -> tuple[Alias, ...]:
     found = [(kind, alias_of(kind, value)) for kind, value in given.items()]
+    mistakes.extend(
+        Mistake(f"identities.{kind}", f"the bundle collects no `{MATRIX_NAME[kind]}` (data.yaml): leave it out")
+        for kind in given
+        if kind in unwanted
+    )
     mistakes.extend(Mistake(f"identities.{kind}", alias.detail) for kind, alias in found if isinstance(alias, Refusal))
     return tuple(alias for _, alias in found if isinstance(alias, Alias))
 

@@ -17,17 +17,19 @@ CUSTOMER: dict[str, Any] = {
             "source": "signup_form",
             "basis": "consent",
             "at": "2026-01-01T00:00:00Z",
+            "expires_at": "2028-01-01T00:00:00Z",
         }
     ],
     "identities": {"user_id": "4711"},
-    "preferences": {"frequency": "weekly"},
+    "preferences": {"frequency": "weekly", "best_hours": "18:00-21:00"},
+    "why": "import of the shop's customers",
 }
 BULK = (
     '{"customer": "cus_8f3a", "attributes": {"recency": 3}, "region": "US"}\n'
     '{"customer": "cus_17c2", "attributes": {"recency": 11}, "region": "DE"}\n'
 )
 CONSENT = {"state": "denied", "source": "preference_centre", "basis": "consent"}
-SUPPRESSION = {"reason": "manual", "source": "support_desk"}
+SUPPRESSION = {"reason": "manual", "source": "support_desk", "why": "ticket 4711"}
 WRITTEN = {"customer": "cus_8f3a", "version": 4, "updated_at": "2026-11-24T08:00:00.000Z"}
 TALLY = {
     "accepted": 1,
@@ -51,13 +53,47 @@ VIEW = {
             "basis": "consent",
             "source": "signup_form",
             "at": "2026-01-01T00:00:00.000Z",
+            "expires_at": "2028-01-01T00:00:00.000Z",
         }
     ],
     "suppressions": [],
-    "preferences": {"frequency": "weekly"},
+    "preferences": {"best_hours": "18:00-21:00", "frequency": "weekly"},
+    "outcomes": [
+        {"type": "clicked", "at": "2026-11-20T18:04:11.000Z", "placement": "weekly_offer", "message": "mens_email"}
+    ],
+    "exposures": {"global_holdout/h1": "treatment"},
     "contacts": 2,
     "versions": {"general": 4, "ledger": 2},
     "updated_at": "2026-11-24T08:00:00.000Z",
+}
+
+
+HISTORY = {
+    "customer": "cus_8f3a",
+    "history": [
+        {
+            "what": "suppression",
+            "scope": "email",
+            "reason": "manual",
+            "source": "support_desk",
+            "at": "2026-11-24T08:00:00.000Z",
+            "recorded_at": "2026-11-24T08:00:00.000Z",
+            "who": "key_4f0c81d2a97e",
+            "why": "ticket 4711",
+        },
+        {
+            "what": "consent",
+            "purpose": "marketing",
+            "channel": "email",
+            "state": "granted",
+            "basis": "consent",
+            "source": "signup_form",
+            "at": "2026-01-01T00:00:00.000Z",
+            "recorded_at": "2026-02-01T06:30:00.000Z",
+            "who": "key_91b3e07c55aa",
+            "why": "signup_form",
+        },
+    ],
 }
 
 

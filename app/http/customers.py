@@ -12,12 +12,14 @@ import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.core.customers import CustomerWrite
+from app.core.keeping import keeping
 from app.errors import Problem
 from app.flows.import_customers import import_customers
 from app.http import customer_bodies as bodies
-from app.http.customer_examples import BULK, CONSENT, CUSTOMER, SUPPRESSION, TALLY, VIEW, WRITTEN, answer
-from app.http.customer_view import iso, masked_view
+from app.http.customer_examples import BULK, CONSENT, CUSTOMER, HISTORY, SUPPRESSION, TALLY, VIEW, WRITTEN, answer
+from app.http.customer_view import history_view, iso, masked_view
 from app.http.openapi import problems, request_body
+from app.store.customer_reads import CustomerReader
 from app.store.customers import CustomerStore, Written
 from app.telemetry.series import CUSTOMERS_WRITTEN
 from policy.codes import SuppressionReason
@@ -29,6 +31,7 @@ Purpose = Annotated[str, Path(pattern=bodies.ID, description="A purpose that the
 Channel = Annotated[str, Path(pattern=bodies.CHANNEL, description="A channel, or `*` for every channel.")]
 Scope = Annotated[str, Path(pattern=bodies.CHANNEL, description="A channel, or `*` (or `all`) for every channel.")]
 Reason = Annotated[SuppressionReason | None, Query(description="Lift this one only; absent: all but `erased`.")]
+WhyQuery = Annotated[bodies.Why | None, Query()]
 
 ALWAYS = ("direct_identifier", "invalid_request", "store_unavailable")
 WRITES = (*ALWAYS, "malformed_json", "payload_too_large", "future_time", "durability_unmet")
@@ -44,7 +47,7 @@ WRITES = (*ALWAYS, "malformed_json", "payload_too_large", "future_time", "durabi
 )
 async def write_customers(request: Request) -> Response:
     services = request.app.state.services
-    check = bodies.Checker(services.bundle).line
+    check = bodies.Checker(services.bundle, services.hash_key).line
     tally = await import_customers(request.stream(), check, _store(request).write_many)
     services.metrics.add(services.metrics.slot(CUSTOMERS_WRITTEN), tally.accepted)
     return _json(tally.body())
@@ -53,7 +56,8 @@ async def write_customers(request: Request) -> Response:
 @router.put(
     "/{customer}",
     summary="Write what is known of a customer",
-    description="Merged member by member: what is absent stays, `null` deletes. All of a body is applied, or nothing.",
+    description="Merged member by member: what is absent stays, `null` deletes. All of a body is applied, or nothing. "
+    "`dropped` names attributes that the bundle wants not kept; `customer` is another one where two were merged.",
     openapi_extra=request_body(bodies.CustomerBody, {"a customer": CUSTOMER}),
     responses={
         **answer("The write is applied", WRITTEN),
@@ -63,20 +67,33 @@ async def write_customers(request: Request) -> Response:
 async def write_customer(request: Request, customer: Key) -> Response:
     bodies.check_key(customer)
     body = bodies.parse(bodies.CUSTOMER, await request.body())
-    write = bodies.Checker(request.app.state.services.bundle).write(customer, body)
+    services = request.app.state.services
+    write = bodies.Checker(services.bundle, services.hash_key).write(customer, body)
     return _json(_written(request, await _store(request).write(write)))
 
 
 @router.get(
     "/{customer}",
     summary="What is known of a customer, masked",
-    description="Attributes of any sensitivity show their type and age, not their value.",
+    description="Attributes of any sensitivity show their type and age, not their value. Of a customer who was merged "
+    "into another, the other is shown.",
     responses={**answer("The customer", VIEW), **problems(*ALWAYS, "unknown_customer")},
 )
 async def read_customer(request: Request, customer: Key) -> Response:
     bodies.check_key(customer)
-    profile, contacts = await _store(request).read(customer)
-    return _json(masked_view(customer, profile, contacts, request.app.state.services.bundle))
+    return _json(masked_view(await _reader(request).read(customer), request.app.state.services.bundle))
+
+
+@router.get(
+    "/{customer}/history",
+    summary="What changed about consent, suppressions and region, when, by whom and why",
+    description="The newest first. `at` is when it was said, `recorded_at` when it was taken down; `who` is the id of "
+    "the key that said so. `superseded`: a later or a stricter consent was known, and holds.",
+    responses={**answer("The changes", HISTORY), **problems(*ALWAYS, "unknown_customer")},
+)
+async def read_history(request: Request, customer: Key) -> Response:
+    bodies.check_key(customer)
+    return _json(history_view(customer, await _reader(request).history(customer)))
 
 
 @router.put(
@@ -97,7 +114,7 @@ async def write_consent(request: Request, customer: Key, purpose: Purpose, chann
     bodies.Checker(request.app.state.services.bundle).check_purpose(purpose)
     body = bodies.parse(bodies.CONSENT, await request.body())
     change = bodies.consent_change(purpose, channel, body)
-    written = await _store(request).write(CustomerWrite(customer, consents=(change,)))
+    written = await _store(request).write(CustomerWrite(customer, consents=(change,), why=body.why))
     return _json(_written(request, written) | {"applied": written.applied[0]})
 
 
@@ -113,7 +130,7 @@ async def suppress_customer(request: Request, customer: Key, scope: Scope) -> Re
     body = bodies.parse(bodies.SUPPRESSION, await request.body())
     store = _store(request)
     at_ms = bodies.unix_ms(body.at)
-    written = await store.suppress(customer, _every(scope), body.reason, body.source, at_ms)
+    written = await store.suppress(customer, _every(scope), body.reason, body.source, at_ms, body.why or "")
     return _json(_written(request, written))
 
 
@@ -126,15 +143,17 @@ async def suppress_customer(request: Request, customer: Key, scope: Scope) -> Re
         **problems(*ALWAYS, "unknown_customer", "durability_unmet"),
     },
 )
-async def lift_suppressions(request: Request, customer: Key, scope: Scope, reason: Reason = None) -> Response:
+async def lift_suppressions(
+    request: Request, customer: Key, scope: Scope, reason: Reason = None, why: WhyQuery = None
+) -> Response:
     bodies.check_key(customer)
     if reason is SuppressionReason.ERASED:
         raise Problem("invalid_request", "`erased` is final and cannot be lifted")
     reasons = [reason] if reason else [each for each in SuppressionReason if each is not SuppressionReason.ERASED]
-    lifted = await _store(request).lift(customer, _every(scope), reasons)
+    lifted = await _store(request).lift(customer, _every(scope), reasons, why or "")
     return _json(
         {
-            "customer": customer,
+            "customer": lifted.customer,
             "version": lifted.general_version,
             "lifted": [each.value for each in lifted.reasons],
             "suppressions": lifted.left,
@@ -149,15 +168,22 @@ def _store(request: Request) -> CustomerStore:
         services.keys,
         services.fields,
         services.hash_key,
-        services.bundle.profile_retention_s,
+        keeping(services.bundle),
         strict=services.settings.durability == "strict",
+        who=services.authenticator.who(request.scope["headers"]),
     )
+
+
+def _reader(request: Request) -> CustomerReader:
+    services = request.app.state.services
+    return CustomerReader(services.client, services.keys, services.fields)
 
 
 def _written(request: Request, written: Written) -> dict[str, Any]:
     metrics = request.app.state.services.metrics
     metrics.add(metrics.slot(CUSTOMERS_WRITTEN))
-    return {"customer": written.customer, "version": written.general_version, "updated_at": iso(written.at_ms)}
+    answered = {"customer": written.customer, "version": written.general_version, "updated_at": iso(written.at_ms)}
+    return answered | ({"dropped": list(written.dropped)} if written.dropped else {})
 
 
 def _every(scope: str) -> str:

@@ -21,8 +21,8 @@ from starlette.types import Message, Receive, Scope, Send
 from app.errors import Problem
 from app.http import answers
 from app.http.answers import DecideAnswer
-from app.http.decide_body import EXAMPLE, DecideBody, parse
-from app.http.openapi import answered, problems, request_body
+from app.http.decide_body import EXAMPLE, GPC_HEADER, GPC_ON, DecideBody, parse
+from app.http.openapi import GPC_PARAMETER, answered, problems, request_body
 from app.http.problems import send_problem
 from app.http.protocol import FIRST_BYTE
 from app.http.reply import Reply
@@ -99,6 +99,7 @@ class DecideEndpoint:
             None if key is None else key.decode("latin-1"),
             context.trace_id.to_bytes(16, "big"),
             services.idempotency_of,
+            given.get(GPC_HEADER) == GPC_ON,
         )
         admission = services.admission
         if not admission.has_room(request.budget_ms / 1000):
@@ -122,7 +123,7 @@ class DecideEndpoint:
 
 
 _JSON = (b"content-type", b"application/json")
-_READ_HEADERS = frozenset({b"authorization", b"idempotency-key", b"traceparent"})
+_READ_HEADERS = frozenset({b"authorization", b"idempotency-key", b"traceparent", GPC_HEADER})
 
 
 async def _body(receive: Receive) -> bytes | None:
@@ -173,7 +174,7 @@ router = APIRouter(tags=["decisions"], route_class=DecideRoute)
             "overloaded",
         ),
     },
-    openapi_extra=request_body(DecideBody, {"the weekly offer": EXAMPLE}),
+    openapi_extra={**request_body(DecideBody, {"the weekly offer": EXAMPLE}), "parameters": [GPC_PARAMETER]},
 )
 async def decide() -> Response:
     """Described here; answered by `DecideEndpoint`."""

@@ -44,6 +44,11 @@ class DecideBody(BaseModel):
     budget_ms: int | None = Field(
         None, description=f"Latency budget, {BUDGET_MS_MIN} to {BUDGET_MS_MAX} ms; the placements' own when absent."
     )
+    gpc: bool = Field(
+        False,
+        description="The customer's browser sent Global Privacy Control, as the `Sec-GPC: 1` header says too: what the "
+        "bundle's row of their region lists under `gpc_denies` is denied.",
+    )
     explain: bool = Field(False, description="Return why each other candidate was not chosen.")
     dry_run: bool = Field(False, description="Decide, and write nothing.")
 
@@ -54,6 +59,8 @@ class BatchLine(DecideBody):
     idempotency_key: str | None = Field(None, description="As the `Idempotency-Key` header of a single request.")
 
 
+#: What browsers send, and nothing else is the signal: https://www.w3.org/TR/gpc/#the-sec-gpc-header-field-for-http-requests
+GPC_HEADER, GPC_ON = b"sec-gpc", b"1"
 _BODY = TypeAdapter(DecideBody)
 _LINE = TypeAdapter(BatchLine)
 MakeIdempotency = Callable[[str, bytes], Idempotency]
@@ -66,17 +73,23 @@ def parse(
     idempotency_key: str | None,
     trace_id: bytes | None,
     idempotency_of: MakeIdempotency,
+    gpc: bool = False,
 ) -> DecideRequest:
-    """A request from its body and its `Idempotency-Key`. Raises `Problem`."""
-    return _resolve(validated(_BODY, raw), raw, bundle, request_id, idempotency_key, trace_id, idempotency_of)
+    """A request from its body, its `Idempotency-Key` and whether it carried `Sec-GPC: 1`. Raises `Problem`."""
+    return _resolve(validated(_BODY, raw), raw, bundle, request_id, idempotency_key, trace_id, idempotency_of, gpc)
 
 
 def parse_line(
-    raw: bytes, bundle: Bundle, request_id: str, trace_id: bytes | None, idempotency_of: MakeIdempotency
+    raw: bytes,
+    bundle: Bundle,
+    request_id: str,
+    trace_id: bytes | None,
+    idempotency_of: MakeIdempotency,
+    gpc: bool = False,
 ) -> DecideRequest:
-    """A request from a line of a batch. Raises `Problem`."""
+    """A request from a line of a batch; `gpc`: the batch carried `Sec-GPC: 1`. Raises `Problem`."""
     line = validated(_LINE, raw)
-    return _resolve(line, raw, bundle, request_id, line.idempotency_key, trace_id, idempotency_of)
+    return _resolve(line, raw, bundle, request_id, line.idempotency_key, trace_id, idempotency_of, gpc)
 
 
 def _resolve(
@@ -87,6 +100,7 @@ def _resolve(
     idempotency_key: str | None,
     trace_id: bytes | None,
     idempotency_of: MakeIdempotency,
+    gpc: bool,
 ) -> DecideRequest:
     customer = resolve_reference(body.customer)
     if isinstance(customer, Refusal):
@@ -107,6 +121,7 @@ def _resolve(
         dry_run=body.dry_run,
         idempotency=idempotency,
         trace_id=trace_id,
+        gpc=gpc or body.gpc,
     )
 
 

@@ -21,6 +21,15 @@ PROBLEM_SCHEMA: dict[str, Any] = {
     },
 }
 
+GPC_PARAMETER: dict[str, Any] = {
+    "name": "Sec-GPC",
+    "in": "header",
+    "required": False,
+    "description": "`1` where the customer's browser sent Global Privacy Control; pass it on. What the bundle's row of "
+    "their region lists under `gpc_denies` is then denied, also against a grant. Anything else is no signal.",
+    "schema": {"type": "string", "enum": ["1"]},
+}
+
 
 def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that may answer these problems, with an example each."""

@@ -2,7 +2,8 @@
 
 A customer's identity keys are remembered in a set beside the profile. They end when the profile does: they have its
 time to live, and none while the customer is suppressed, since a suppressed person who comes back by an alias alone must
-still be recognised.
+still be recognised. A kind of identity that the bundle wants deleted sooner ends so long after it was last told,
+whatever else is written of the customer.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from redis.asyncio import Redis
 
 from app.core.customers import CustomerWrite
 from app.core.identity import Alias, identity_hash
+from app.core.keeping import Keeping
 from app.errors import Problem
 from app.store import keys as key_names
 from app.store.keys import Keys
@@ -25,12 +27,12 @@ GIVE_BACK = Script.load("give_back.lua")
 
 @dataclass(frozen=True, slots=True)
 class Aliases:
-    """Claims, renews and gives back the aliases of customers. `retention_s` is their time to live."""
+    """Claims, renews and gives back the aliases of customers."""
 
     client: Redis
     keys: Keys
     hash_key: bytes
-    retention_s: int
+    keeping: Keeping
 
     def key_of(self, alias: Alias) -> bytes:
         """Where an alias lies. Raises Problem `store_unavailable` while the deployment's hash key is not known: a hash
@@ -69,16 +71,22 @@ class Aliases:
         if identity_keys:
             await GIVE_BACK.run(self.client, [Call((key,), (customer.encode(),)) for key in identity_keys])
 
-    async def renew(self, customer: str, *, suppressed: bool) -> None:
-        """Give all aliases of a customer their full time to live, or none while the customer is suppressed."""
+    async def renew(self, customer: str, told: Sequence[Alias], *, suppressed: bool) -> None:
+        """Give all aliases of a customer their full time to live, or none while the customer is suppressed. Those that
+        are deleted sooner than the profile are renewed only when they were `told` again."""
         remembered = self.keys.aliases(customer)
-        identity_keys = await self.client.smembers(remembered)
+        identity_keys = cast("set[bytes]", await self.client.smembers(remembered))
+        sooner = {key_names.identity_prefix(kind): keep_s for kind, keep_s in self.keeping.aliases_s.items()}
+        told_now = {self.key_of(alias) for alias in told}
         pipeline = self.client.pipeline(transaction=False)
         for key in (remembered, *identity_keys):
+            keep_s = sooner.get(key[: key.find(b":", 3) + 1]) if sooner else None
             if suppressed:
                 pipeline.persist(key)
+            elif keep_s is None:
+                pipeline.expire(key, self.keeping.profile_s)
             else:
-                pipeline.expire(key, self.retention_s)
+                pipeline.expire(key, keep_s, nx=key not in told_now)
         await pipeline.execute()
 
     async def _set_if_free(
@@ -86,6 +94,7 @@ class Aliases:
     ) -> list[bytes | None]:
         pipeline = self.client.pipeline(transaction=False)
         for write, identity_keys in zip(writes, wanted, strict=True):
-            for key in identity_keys:
-                pipeline.set(key, write.customer, nx=True, get=True, ex=self.retention_s)
+            for alias, key in zip(write.identities, identity_keys, strict=True):
+                keep_s = self.keeping.aliases_s.get(alias.kind, self.keeping.profile_s)
+                pipeline.set(key, write.customer, nx=True, get=True, ex=keep_s)
         return await pipeline.execute()

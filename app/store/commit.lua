@@ -13,10 +13,13 @@
 --       7 idempotency: seconds to keep it          ("0": the caller sent no key)
 --       8 ledger: seconds to keep it               9 ledger: entries before this time are forgotten (ms, "" for none)
 --      10 seconds to keep `decision id → customer` 11 its value: the customer
---      12 seconds to keep a profile that only this contact creates
---      13… score (ms), member of every contact
+--      12 seconds to keep a profile that only this commit creates
+--      13 decision log: ms to keep entries        ("" for as long as there is room)
+--      14… score (ms), member of every contact
+--       …  profile field, arm, name of every trial that the customer may be meeting for the first time
 --
--- Returns {"ok", stream id}
+-- Returns {"ok", stream id}, and, of what is logged after the fact, whom the customer became meanwhile: the contacts are
+--         written there (merge_contacts.lua)
 --      or {"twin", value}: the idempotency key was used before; nothing is written but that the answer stands, which
 --         the byte after base id (13) and request hash (16) says: it is given now, and cannot be released any more
 --      or {"late"}: commit_by has passed; nothing is written
@@ -37,7 +40,8 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if now > tonumber(ARGV[3]) then return {'late'} end
 
 -- Written after the fact, and now once more because the reply was lost: it is in the log already.
-if ARGV[1] == '*' and KEYS[first] and redis.call('EXISTS', KEYS[first]) == 1 then return {'ok', ''} end
+local became = ARGV[1] == '*' and string.match(redis.call('HGET', KEYS[1], '!m') or '', '^>(.+)$') or nil
+if ARGV[1] == '*' and KEYS[first] and redis.call('EXISTS', KEYS[first]) == 1 then return {'ok', '', became} end
 
 local versions = redis.call('HMGET', KEYS[1], '!g', '!l')
 local ledger_version = versions[2] or '0'
@@ -46,17 +50,33 @@ if (ARGV[1] ~= '*' and (versions[1] or '0') ~= ARGV[1]) or (ARGV[2] ~= '-' and l
 end
 
 local contacts = #KEYS - first + 1
-if contacts > 0 then
-  local fresh = not versions[1] and not versions[2] and redis.call('EXISTS', KEYS[1]) == 0
+local trials = 14 + 2 * contacts
+local writes = contacts > 0 or ARGV[trials]
+local fresh = writes and not versions[1] and not versions[2] and redis.call('EXISTS', KEYS[1]) == 0
+if contacts > 0 and not became then
   redis.call('HSET', KEYS[1], '!l', string.format('%d', ledger_version + contacts), '!t', string.format('%d', now))
-  if fresh then redis.call('EXPIRE', KEYS[1], ARGV[12]) end
-  redis.call('ZADD', KEYS[2], unpack(ARGV, 13))
+  redis.call('ZADD', KEYS[2], unpack(ARGV, 14, trials - 1))
   if ARGV[9] ~= '' then redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[9]) end
   redis.call('EXPIRE', KEYS[2], ARGV[8])
 end
-local id = redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[5], '*', 'r', ARGV[4])
+
+-- A trial is met once: what another commit noted since the facts were read is not noted again. The log entry says which
+-- were new, as a MessagePack array: trial, arm, trial, arm …
+local met = {}
+for i = trials, #ARGV, 3 do
+  if redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 1]) == 1 then
+    met[#met + 1] = ARGV[i + 2]
+    met[#met + 1] = ARGV[i + 1]
+  end
+end
+if fresh then redis.call('EXPIRE', KEYS[1], ARGV[12]) end
+
+local entry = {'r', ARGV[4]}
+if #met > 0 then entry = {'r', ARGV[4], 'x', cmsgpack.pack(met)} end
+local id = redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[5], '*', unpack(entry))
+if ARGV[13] ~= '' then redis.call('XTRIM', KEYS[3], 'MINID', '~', string.format('%d', now - ARGV[13])) end
 for i = first, #KEYS do
   redis.call('SET', KEYS[i], id .. ' ' .. ARGV[11], 'EX', ARGV[10])
 end
 if idempotency then redis.call('SET', idempotency, ARGV[6], 'EX', ARGV[7]) end
-return {'ok', id}
+return {'ok', id, became}

@@ -1,67 +1,72 @@
-"""Customers in the store: writes that are merged atomically, suppressions, and all that is stored of one customer.
+"""Customers in the store: writes that are merged atomically, and suppressions.
 
-Every write is one script run on the customer's own slot; it is acknowledged only after the script's reply, from when on
-it wins over any decision that has not committed (guarantee G3). Aliases lie in slots of their own: they are claimed
-before the write, and given back when the write is refused.
+Every write is one script run on the customer's own slot, which also keeps it as history; it is acknowledged only after
+the script's reply, from when on it wins over any decision that has not committed (guarantee G3). Aliases lie in slots
+of their own: they are claimed before the write, and given back when the write is refused.
+
+What is written of a customer who was merged into another is written of that other one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from app.core.customers import CustomerWrite
+from app.core.keeping import Keeping
 from app.errors import Problem
 from app.store.aliases import Aliases
+from app.store.customer_trouble import MovedTo, follow, merged_into, merging, store_errors, unknown_customer
 from app.store.customer_writes import NOW, names_needed, pack_write
 from app.store.fields import FieldRegistry
 from app.store.keys import Keys
-from app.store.profile import (
-    UPDATED,
-    Profile,
-    UnknownField,
-    describe_profile,
-    suppression_field,
-    suppression_of,
-)
+from app.store.profile import suppression_field, suppression_of
 from app.store.scripts import Call, Script
 from policy.codes import SuppressionReason
 
-WRITE = Script.load("write_customer.lua")
-SUPPRESS = Script.load("suppress.lua")
-LIFT = Script.load("lift.lua")
+WRITE = Script.load("write_customer.lua", "history.lua")
+SUPPRESS = Script.load("suppress.lua", "history.lua")
+LIFT = Script.load("lift.lua", "history.lua")
+#: First word of a script's reply; only with `DONE` anything was written.
+REFUSED, DONE, MERGED, ENDS_EARLY = range(4)
 #: How long `strict` durability waits for the disk before it answers 503 `durability_unmet`.
 DURABLE_WITHIN_MS = 1_000
+#: Who is named in the history where no keys are configured, so that callers are not told apart.
+LOOPBACK = "loopback"
 
 
 class Written(NamedTuple):
-    """An acknowledged write. `applied` has an entry for each consent: whether it is in force now, or lost to a later or
-    a stricter one that was stored before."""
+    """An acknowledged write. `customer` is whose it became: of one who was merged into another, the other.
+
+    `applied` has an entry for each consent: whether it is in force now, or lost to a later or a stricter one that was
+    stored before. `dropped` names attributes that the bundle wants not kept.
+    """
 
     customer: str
     at_ms: int
     general_version: int
     applied: tuple[bool, ...] = ()
+    dropped: tuple[str, ...] = ()
 
 
 class Lifted(NamedTuple):
     """Suppressions that were lifted, and how many are left, in all scopes."""
 
+    customer: str
     general_version: int
     reasons: tuple[SuppressionReason, ...]
     left: int
 
 
 class CustomerStore:
-    """Reads and writes of customers.
+    """Writes of customers.
 
-    `retention_s` is how long a profile lives after its last write; a suppressed one lives without an end. `strict`
-    waits until each write is on disk. Every method raises Problem: `store_unavailable` when the store failed, and then
-    the write happened in whole or not at all; repeating it is harmless.
+    `keeping` says how long a profile lives after its last write; a suppressed one lives without an end. `strict` waits
+    until each write is on disk. `who` is named in the history. Every method raises Problem: `store_unavailable` when
+    the store failed, and then the write happened in whole or not at all; repeating it is harmless.
     """
 
     def __init__(
@@ -70,92 +75,109 @@ class CustomerStore:
         keys: Keys,
         fields: FieldRegistry,
         hash_key: bytes,
-        retention_s: int,
+        keeping: Keeping,
         *,
         strict: bool = False,
+        who: str = LOOPBACK,
     ) -> None:
-        self.aliases = Aliases(client, keys, hash_key, retention_s)
+        self.aliases = Aliases(client, keys, hash_key, keeping)
         self._client = client
         self._keys = keys
         self._fields = fields
-        self._ttl_ms = retention_s * 1000
+        self._keeping = keeping
         self._strict = strict
+        self._who = who
 
     async def write(self, write: CustomerWrite) -> Written:
-        """Merge one write; raises Problem: `future_time`, `identity_conflict`."""
+        """Merge one write; raises Problem: `future_time`, `invalid_request`, `identity_conflict`."""
         (result,) = await self.write_many([write])
         if isinstance(result, Problem):
             raise result
         return result
 
     async def write_many(self, writes: Sequence[CustomerWrite]) -> list[Written | Problem]:
-        """Merge many writes in order, in one round trip (and one more where aliases are claimed). One that is refused
-        does not hold up the others."""
-        with _store_errors():
-            claims = await self.aliases.claim(writes)
-            allowed = [w for w, claim in zip(writes, claims, strict=True) if not isinstance(claim, Problem)]
-            replies = iter(await self._run(WRITE, await self._write_calls(allowed)))
-            results: list[Written | Problem] = []
-            for write, claim in zip(writes, claims, strict=True):
-                if isinstance(claim, Problem):
-                    results.append(claim)
-                else:
-                    results.append(await self._settle(write, claim, next(replies)))
-        return results
+        """Merge many writes in order, in one round trip (and one more where aliases are claimed, or where customers
+        became others). One that is refused does not hold up the others."""
+        with store_errors():
+            results = await self._write_once(writes)
+            moved = [
+                (place, replace(writes[place], customer=result.customer))
+                for place, result in enumerate(results)
+                if isinstance(result, MovedTo)
+            ]
+            again = await self._write_once([write for _, write in moved]) if moved else []
+            for (place, _), result in zip(moved, again, strict=True):
+                results[place] = result
+        return [merging() if isinstance(result, MovedTo) else result for result in results]
 
     async def suppress(
-        self, customer: str, scope: str, reason: SuppressionReason, source: str, at_ms: int | None
+        self, customer: str, scope: str, reason: SuppressionReason, source: str, at_ms: int | None, why: str = ""
     ) -> Written:
         """Add a suppression, to a customer known or not; `at_ms` None means now. Raises Problem `future_time`."""
-        with _store_errors():
-            await self._fields.ensure([f"s:{source}"])
+
+        async def once(customer: str) -> Written | MovedTo:
+            await self._fields.ensure([f"s:{source}", f"w:{self._who}"])
             at = b"%d" % (NOW if at_ms is None else at_ms)
-            args = (suppression_field(scope, reason), self._fields.id_of(f"s:{source}"), at)
-            (reply,) = await self._run(SUPPRESS, [Call((self._keys.profile(customer),), args)])
-            if reply[0] == 0:
+            args = (suppression_field(scope, reason), self._fields.id_of(f"s:{source}"), at, *self._signed(why))
+            (reply,) = await self._run(SUPPRESS, [Call(self._profile_and_history(customer), args)])
+            if reply[0] == MERGED:
+                return MovedTo(reply[1].decode())
+            if reply[0] == REFUSED:
                 raise _future_time()
-            await self.aliases.renew(customer, suppressed=True)
-        return Written(customer, reply[1], reply[2])
+            await self.aliases.renew(customer, (), suppressed=True)
+            return Written(customer, reply[1], reply[2])
 
-    async def lift(self, customer: str, scope: str, reasons: Sequence[SuppressionReason]) -> Lifted:
+        return await follow(customer, once)
+
+    async def lift(self, customer: str, scope: str, reasons: Sequence[SuppressionReason], why: str = "") -> Lifted:
         """Lift suppressions of one scope; raises Problem `unknown_customer`."""
-        with _store_errors():
+
+        async def once(customer: str) -> Lifted | MovedTo:
+            await self._fields.ensure([f"w:{self._who}"])
             fields = [suppression_field(scope, reason) for reason in reasons]
-            call = Call((self._keys.profile(customer),), (b"%d" % self._ttl_ms, *fields))
-            (reply,) = await self._run(LIFT, [call])
-            if not reply:
+            args = (b"%d" % (self._keeping.profile_s * 1000), *self._signed(why), *fields)
+            (reply,) = await self._run(LIFT, [Call(self._profile_and_history(customer), args)])
+            if reply[0] == MERGED:
+                return MovedTo(reply[1].decode())
+            if reply[0] == REFUSED:
                 raise unknown_customer()
-            version, left, *lifted = reply
+            _, version, left, *lifted = reply
             if lifted and not left:
-                await self.aliases.renew(customer, suppressed=False)
-        return Lifted(version, tuple(suppression_of(field, None).reason for field in lifted), left)
+                await self.aliases.renew(customer, (), suppressed=False)
+            return Lifted(customer, version, tuple(suppression_of(field, None).reason for field in lifted), left)
 
-    async def read(self, customer: str) -> tuple[Profile, int]:
-        """All that is stored of a customer, and how many contacts its ledger holds; raises Problem
-        `unknown_customer`."""
-        names = self._keys.of(customer)
-        with _store_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            pipeline.hgetall(names.profile)
-            pipeline.zcard(names.ledger)
-            stored, contacts = await pipeline.execute()
-            if UPDATED not in stored:
-                raise unknown_customer()
-            try:
-                return describe_profile(stored, self._fields), contacts
-            except UnknownField:  # another process has allocated ids since
-                await self._fields.refresh()
-                return describe_profile(stored, self._fields), contacts
+        return await follow(customer, once)
 
-    async def _settle(self, write: CustomerWrite, claim: tuple[bytes, ...], reply: list[Any]) -> Written | Problem:
+    async def _write_once(self, writes: Sequence[CustomerWrite]) -> list[Written | Problem | MovedTo]:
+        claims = await self.aliases.claim(writes)
+        allowed = [w for w, claim in zip(writes, claims, strict=True) if not isinstance(claim, Problem)]
+        replies = iter(await self._run(WRITE, await self._write_calls(allowed)))
+        results: list[Written | Problem | MovedTo] = []
+        for write, claim in zip(writes, claims, strict=True):
+            if isinstance(claim, Problem):
+                results.append(await self._moved_or(write, claim))
+            else:
+                results.append(await self._settle(write, claim, next(replies)))
+        return results
+
+    async def _moved_or(self, write: CustomerWrite, conflict: Problem) -> Problem | MovedTo:
+        """An identity of another customer's is no conflict when that is who this customer became."""
+        became = await merged_into(self._client, self._keys.profile(write.customer))
+        return conflict if became is None else MovedTo(became)
+
+    async def _settle(
+        self, write: CustomerWrite, claim: tuple[bytes, ...], reply: list[Any]
+    ) -> Written | Problem | MovedTo:
         """What a write's reply means, and what it leaves to do for the customer's aliases."""
-        if reply[0] == 0:
+        if reply[0] != DONE:
             await self.aliases.give_back(write.customer, claim)
-            return _future_time()
+            if reply[0] == MERGED:
+                return MovedTo(reply[1].decode())
+            return _future_time() if reply[0] == REFUSED else _ends_early()
         _, at_ms, version, applied, renew, suppressions = reply
         if renew:
-            await self.aliases.renew(write.customer, suppressed=suppressions > 0)
-        return Written(write.customer, at_ms, version, tuple(flag == ord("1") for flag in applied))
+            await self.aliases.renew(write.customer, write.identities, suppressed=suppressions > 0)
+        return Written(write.customer, at_ms, version, tuple(flag == ord("1") for flag in applied), write.dropped)
 
     async def _run(self, script: Script, calls: Sequence[Call]) -> list[Any]:
         if not calls:
@@ -169,30 +191,26 @@ class CustomerStore:
         try:
             return [self._write_call(write) for write in writes]
         except KeyError:  # a name that is new to this process: once in a long while
-            await self._fields.ensure(names_needed(writes))
+            await self._fields.ensure(names_needed(writes, self._keeping, self._who))
             return [self._write_call(write) for write in writes]
 
     def _write_call(self, write: CustomerWrite) -> Call:
         identity_keys = [self.aliases.key_of(alias) for alias in write.identities]
-        packed = pack_write(write, self._fields, self._ttl_ms, identity_keys)
-        return Call((self._keys.profile(write.customer), self._keys.aliases(write.customer)), (packed,))
+        packed = pack_write(write, self._fields, self._keeping, self._who, identity_keys)
+        profile, history = self._profile_and_history(write.customer)
+        return Call((profile, self._keys.aliases(write.customer), history), (packed,))
 
+    def _profile_and_history(self, customer: str) -> tuple[bytes, bytes]:
+        return self._keys.profile(customer), self._keys.history(customer)
 
-def unknown_customer() -> Problem:
-    return Problem("unknown_customer", "nothing was ever written about this customer")
+    def _signed(self, why: str) -> tuple[bytes, bytes]:
+        """Who, and why, as scripts take them."""
+        return self._fields.id_of(f"w:{self._who}"), why.encode()
 
 
 def _future_time() -> Problem:
     return Problem("future_time", "`at` lies more than 5 s ahead of the store's clock; leave it out to mean now")
 
 
-@contextmanager
-def _store_errors() -> Iterator[None]:
-    """Any failure of the store is one problem to callers; its text stays here, since it may quote what was sent."""
-    try:
-        yield
-    except (RedisError, OSError) as error:
-        detail = (
-            f"the store failed (`{type(error).__name__}`); the write may or may not have happened, and can be repeated"
-        )
-        raise Problem("store_unavailable", detail, retry_after_s=1) from error
+def _ends_early() -> Problem:
+    return Problem("invalid_request", "a consent ends before it begins: `expires_at` lies after `at`, or after now")

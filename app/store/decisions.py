@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
@@ -33,7 +33,8 @@ from app.store.fields import FieldRegistry
 from app.store.keys import CustomerKeys, Keys, identity
 from app.store.ledger import LedgerCodec
 from app.store.link import Link
-from app.store.profile import LAST_CONTACT, ProfileDecoder, UnknownField
+from app.store.profile import LAST_CONTACT, UnknownField, exposure_field, exposure_name
+from app.store.profile_decoder import ProfileDecoder
 from app.store.resp import bulk, command_prefix, pack
 from app.store.scripts import Script
 from app.store.wire import StoreError, StoreTimeout
@@ -64,6 +65,7 @@ MISPLACED = frozenset({"READONLY", "MASTERDOWN", "LOADING"})
 COMMIT = Script.load("commit.lua")
 RELEASE = Script.load("release.lua")
 LET_STAND = Script.load("let_stand.lua")
+MERGE_CONTACTS = Script.load("merge_contacts.lua")
 
 _TIME = pack("TIME")
 _HGETALL = command_prefix(2, "HGETALL")
@@ -94,11 +96,14 @@ class DecisionStore:
         self._keys_of = lru_cache(maxsize=1024)(keys.of)  # a read is followed by a commit
         self._registry = registry
         self._bundle = bundle
-        self._profile = ProfileDecoder(bundle, registry)
         self.ledger = LedgerCodec(registry)
+        self._profile = ProfileDecoder(bundle, registry, self.ledger.kind_named)
         self.hash_key = b""
         self._log_bytes = log_bytes_per_shard
         self._record_bytes = 1024.0  # a moving average, with what the stream adds
+        kept_s = bundle.decisions_retention_s
+        self._log_ms = b"" if kept_s is None else b"%d" % (kept_s * 1000)
+        self._decision_ttl_s = b"%d" % (DECISION_TTL_S if kept_s is None else min(DECISION_TTL_S, kept_s))
         self._strict = strict
         self.unknown_field_seen = False  # the registry must be refreshed; whoever does it resets this
 
@@ -196,6 +201,8 @@ class DecisionStore:
         except StoreError as error:
             kind = type(error).__name__
             return Unknown(kind, isinstance(error, StoreTimeout)) if error.sent else Refused(kind)
+        if intent.general_version is None and not isinstance(reply, ReplyError) and len(reply) > 2:
+            return await self._add_elsewhere(reply[2].decode(), intent, deadline)
         return self._outcome(reply, durable=all(_is_on_disk(each) for each in synced))
 
     def _commit_call(self, packed: bytes, deadline: float) -> asyncio.Future[list[Any]]:
@@ -212,7 +219,33 @@ class DecisionStore:
         (reply,) = await self._link.call(_packed(RELEASE, *words, whole=True), 1, deadline)
         if isinstance(reply, ReplyError):
             raise reply
+        if reply[0] == b"released" and len(reply) > 1:
+            return await self._contacts_elsewhere(b"remove", reply[1].decode(), intent, deadline) or b"released"
         return int(reply[1]) if reply[0] == b"wait" else bytes(reply[0])
+
+    async def _add_elsewhere(self, became: str, intent: Intent, deadline: float) -> Outcome:
+        """What is logged after the fact counts at the customer who the intent's became."""
+        try:
+            await self._contacts_elsewhere(b"add", became, intent, deadline)
+        except (StoreError, ReplyError) as error:
+            return Unknown(type(error).__name__, isinstance(error, StoreTimeout))
+        return Committed()
+
+    async def _contacts_elsewhere(self, do: bytes, customer: str, intent: Intent, deadline: float) -> int:
+        """Add or remove an intent's contacts at the customer who its own became; or how many ms it is too early.
+        Raises StoreError and ReplyError."""
+        args = [do, b"%d" % (self._bundle.ledger_retention_s * 1000)]
+        for new in intent.contacts:
+            args += (b"%d" % new.contact.not_before_ms, self.ledger.encode(new.contact))
+        while True:
+            keys = self._keys.of(customer)
+            packed = _packed(MERGE_CONTACTS, [keys.profile, keys.ledger], args, whole=True)
+            reply, *_ = await self._commit_call(packed, deadline)
+            if isinstance(reply, ReplyError):
+                raise reply
+            if reply[0] != b"merged":
+                return int(reply[1]) if reply[0] == b"wait" else 0
+            customer = reply[1].decode()
 
     def _script_keys(self, keys: CustomerKeys, intent: Intent) -> list[bytes]:
         names = [keys.profile, keys.ledger, keys.decisions]
@@ -233,13 +266,16 @@ class DecisionStore:
             b"0" if idempotency is None else b"%d" % IDEMPOTENCY_TTL_S,
             b"%d" % self._bundle.ledger_retention_s,
             b"" if intent.forget_before_ms is None else b"%d" % intent.forget_before_ms,
-            b"%d" % DECISION_TTL_S,
+            self._decision_ttl_s,
             intent.customer.encode(),
             b"%d" % self._bundle.profile_retention_s,
+            self._log_ms,
         ]
         for new in intent.contacts:
             args.append(b"%d" % new.contact.not_before_ms)
             args.append(self.ledger.encode(new.contact))
+        for trial, arm in intent.exposures:
+            args += (exposure_field(self._registry.id_of(exposure_name(trial))), arm.encode(), trial.encode())
         return args
 
     def _log_entries_max(self, record_bytes: int) -> int:
@@ -298,6 +334,12 @@ def _kept(value: bytes) -> Kept:
 def _is_on_disk(reply: Any) -> bool:
     """WAITAOF's answer: how many local and how many replica append-only files hold the write."""
     return not isinstance(reply, ReplyError) and int(reply[0]) >= 1
+
+
+def trial_names(bundle: Bundle) -> Iterator[str]:
+    """The registry's names for every trial of a bundle; ensure them before the bundle is served."""
+    yield from (exposure_name(arms.key) for arms in bundle.arms)
+    yield from (exposure_name(experiment.key) for experiment in bundle.experiments)
 
 
 def milliseconds(time: Sequence[bytes]) -> int:

@@ -27,6 +27,8 @@ START_TIMEOUT_S = 60.0
 #: A predecessor that is still shutting down holds the lock for a moment.
 LOCK_TIMEOUT_S = 2.0
 STOP_TIMEOUT_S = 10.0
+#: Beside the data: points to the socket where that had to go elsewhere, for the length of its path.
+ELSEWHERE = "store.sock.elsewhere"
 
 
 class EmbeddedStoreError(Exception):
@@ -83,6 +85,7 @@ class EmbeddedStore:
         lock = _lock(self._dir)
         try:
             self._process = self._spawn(binary, socket_path, lock)
+            self._say_where(socket_path)
             self._watchdog = end_with_us(self._process.pid)
             self._wait_until_it_answers(self._process, socket_path)
         except BaseException:
@@ -125,6 +128,13 @@ class EmbeddedStore:
         self._runtime_dir = Path(tempfile.mkdtemp(prefix="nextbest-"))
         return self._runtime_dir / "store.sock"
 
+    def _say_where(self, socket_path: Path) -> None:
+        """For tools that read the store beside a server: see `running_store`."""
+        elsewhere = self._dir / ELSEWHERE
+        elsewhere.unlink(missing_ok=True)
+        if socket_path.parent != self._dir:
+            elsewhere.symlink_to(socket_path)
+
     def _spawn(self, binary: Path, socket_path: Path, lock: int) -> subprocess.Popen[bytes]:
         settings = {
             "port": "0",
@@ -163,6 +173,16 @@ class EmbeddedStore:
         except OSError:
             lines = []
         return " / ".join(lines[-3:]) or "it left no log"
+
+
+def running_store(data_dir: Path) -> str | None:
+    """The `unix://` URL of the store that a server runs on a data directory; None where none runs."""
+    folder = data_dir.absolute() / "store"
+    for path in (folder / "store.sock", folder / ELSEWHERE):
+        socket_path = path.readlink() if path.is_symlink() else path
+        if _answers(socket_path):
+            return f"unix://{quote(str(socket_path))}"
+    return None
 
 
 def _lock(folder: Path) -> int:

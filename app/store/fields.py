@@ -6,6 +6,7 @@ instead of a name.
     a:<attribute>   f:<feature>@<version>   o:<owner>     an attribute's, a feature's, an as-of time's field
     p:<purpose>     c:<channel>             s:<source>    b:<legal basis>     parts of a consent entry
     k:<placement>/<channel>/<class>/<message>/<category>/<campaign>           a kind of contact in the ledger
+    x:<trial>       w:<who>                               a holdout or experiment; who changed something, in the history
 
 Ids are allocated by the store (`allocate.lua`), append-only, and outlive any bundle.
 """

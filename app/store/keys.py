@@ -8,8 +8,12 @@ its shard, carry the same hash tag, so that a decision's read and its commit eac
     {s017}:l:<customer>        zset    ledger of contacts
     {s017}:i:<customer>:<key>  string  idempotency record
     {s017}:a:<customer>        set     identity keys that point to the customer
+    {s017}:h:<customer>        list    history: what changed about consent, suppressions and region, who and why
+    {s017}:m:<customer>        hash    customers who are becoming this one, and how far that is
     {s017}:d:<decision>        string  decision id → customer, for outcomes that come late
+    {s017}:o:<decision>        hash    what happened to what was sent, in the slot of the customer it counts for
     {s017}:decisions           stream  decision log
+    {s017}:variants            hash    what variants that are compared earned
     id:<kind>:<keyed hash>     string  identity: alias → customer
     ctl:…                              small control facts; their own slots
 
@@ -23,7 +27,10 @@ from zlib import crc32
 
 CTL_FIELDS = b"ctl:fields"
 CTL_HASH_KEY = b"ctl:hash_key"
+CTL_MERGES = b"ctl:merges"
 CTL_SHARDS = b"ctl:shards"
+CTL_SWITCHES = b"ctl:switches"
+CTL_SWITCHES_LOG = b"{ctl:switches}:log"  # the hash tag puts it beside the switches: one script writes both
 
 
 class CustomerKeys(NamedTuple):
@@ -77,18 +84,46 @@ class Keys:
         name = customer.encode()
         return self._prefixes[crc32(name) % self.shards][6] + name
 
+    def history(self, customer: str) -> bytes:
+        """What changed about a customer's consent, suppressions and region, in the order in which it was recorded."""
+        return b"{s%03d}:h:%b" % (self.shard_of(customer), customer.encode())
+
+    def merges(self, customer: str) -> bytes:
+        """Customers who are becoming this one, and how far that is."""
+        return b"{s%03d}:m:%b" % (self.shard_of(customer), customer.encode())
+
     def decisions(self, shard: int) -> bytes:
         """The decision log of a shard."""
         return self._prefixes[shard][3]
+
+    def variants(self, shard: int) -> bytes:
+        """What variants of messages earned among the shard's customers: `<message>@<version>.<variant>:n` sends, `:r`
+        responses."""
+        return b"{s%03d}:variants" % shard
 
     def decision(self, shard: int, decision_id: bytes) -> bytes:
         """Where a decision that was sent keeps its customer; the id itself carries the shard."""
         return self._prefixes[shard][5] + decision_id
 
+    def outcomes(self, shard: int, decision_id: bytes) -> bytes:
+        """What happened to what a decision sent. `shard` is that of the customer, who may be another one by now than
+        the id's: outcomes lie where they count."""
+        return b"{s%03d}:o:%b" % (shard, decision_id)
+
 
 def identity(kind: str, keyed_hash: str) -> bytes:
     """An alias of a customer; the hash is `app.core.identity.identity_hash`, never the alias in clear."""
     return f"id:{kind}:{keyed_hash}".encode()
+
+
+def identity_prefix(kind: str) -> bytes:
+    """With what every alias of a kind begins."""
+    return f"id:{kind}:".encode()
+
+
+def budget_window(budget: str, message: str, start_ms: int) -> bytes:
+    """How many sends of a budget's window are leased to processes."""
+    return f"ctl:budget:{budget}/{message}:{start_ms}".encode()
 
 
 def bundle(digest: str) -> bytes:

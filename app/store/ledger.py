@@ -1,7 +1,8 @@
 """The ledger: a sorted set of contacts a customer, scored by the earliest time of sending (Unix ms).
 
-A member is 14 bytes of decision id, the short id of the contact's kind, a comma, and the length of the window in which
-it may be sent in ms (0 once that time is known): about 22 bytes, since above 64 the store's compact encoding is lost.
+A member is 14 bytes of decision id, the short id of the contact's kind, a comma, the length of the window in which it
+may be sent in ms (0 once that time is known), and, once an outcome said so, a comma with the letters of `FLAGS`: about
+22 bytes, since above 64 the store's compact encoding is lost. The script that applies outcomes rewrites members.
 
 A kind (`k:<placement>/<channel>/<class>/<message>/<category>/<campaign>` in the field registry) outlives the bundle
 that named it, so that contacts of older bundles count for ever in the right limits.
@@ -17,6 +18,9 @@ from policy.bundle import Bundle, Message, Placement
 from policy.facts import Contact, ContactKind
 
 _ID_BYTES = 14
+#: What an outcome adds to a member, in this order: `s` it was sent, `e` the customer opened, clicked or answered it.
+#: Letters of later releases are passed over: they cannot make a contact count less than it did.
+FLAGS = SENT, ENGAGED = b"s", b"e"
 #: Ends of members that are remembered: kinds × lengths of windows, of which nearly all are the usual one or 0.
 _ENDS_MAX = 10_000
 
@@ -54,7 +58,7 @@ class LedgerCodec:
         self._generation = registry.generation
         self._by_name: dict[str, ContactKind] = {}
         self._by_sending: dict[tuple[Placement, Message], ContactKind] = {}
-        self._ends: dict[bytes, tuple[ContactKind, int]] = {}
+        self._ends: dict[bytes, tuple[ContactKind, int, bool, bool]] = {}
         self._ids: dict[ContactKind, bytes] = {}
 
     def decode(self, reply: Sequence[bytes]) -> tuple[Contact, ...]:
@@ -67,9 +71,9 @@ class LedgerCodec:
         contacts = []
         entries = iter(reply)
         for member, score in zip(entries, entries, strict=True):
-            kind, length_ms = ends.get(member[_ID_BYTES:]) or self._learn(member[_ID_BYTES:])
+            kind, length_ms, sent, engaged = ends.get(member[_ID_BYTES:]) or self._learn(member[_ID_BYTES:])
             not_before_ms = int(score)
-            contacts.append(Contact(member[:_ID_BYTES], kind, not_before_ms, not_before_ms + length_ms))
+            contacts.append(Contact(member[:_ID_BYTES], kind, not_before_ms, not_before_ms + length_ms, sent, engaged))
         return tuple(contacts)
 
     def encode(self, contact: Contact) -> bytes:
@@ -80,13 +84,16 @@ class LedgerCodec:
         if kind_id is None:
             name = kind_name(kind.placement, kind.channel, kind.klass, kind.message, kind.category, kind.campaign)
             kind_id = self._ids[kind] = self._registry.id_of(name)
-        return b"%b%b,%d" % (contact.decision, kind_id, contact.not_after_ms - contact.not_before_ms)
+        member = b"%b%b,%d" % (contact.decision, kind_id, contact.not_after_ms - contact.not_before_ms)
+        if contact.confirmed or contact.engaged:
+            member += b"," + SENT * contact.confirmed + ENGAGED * contact.engaged
+        return member
 
     def kind(self, placement: Placement, message: Message) -> ContactKind:
         """The kind of a message sent in a placement."""
         kind = self._by_sending.get((placement, message))
         if kind is None:
-            kind = self._by_sending[placement, message] = self._kind(kind_of(placement, message))
+            kind = self._by_sending[placement, message] = self.kind_named(kind_of(placement, message))
         return kind
 
     def _forget_if_changed(self) -> None:
@@ -94,17 +101,19 @@ class LedgerCodec:
             self._ends, self._ids = {}, {}
             self._generation = self._registry.generation
 
-    def _learn(self, end: bytes) -> tuple[ContactKind, int]:
-        kind_id, _, length_ms = end.partition(b",")
+    def _learn(self, end: bytes) -> tuple[ContactKind, int, bool, bool]:
+        kind_id, length_ms, *flags = end.split(b",", 2)
         name = self._registry.name_of(kind_id)
         if name is None or not name.startswith("k:"):
             raise UnknownField("a contact of a kind that is not in the field registry")
         if len(self._ends) >= _ENDS_MAX:
             self._ends.clear()
-        found = self._ends[end] = (self._kind(name), int(length_ms))
+        said = flags[0] if flags else b""
+        found = self._ends[end] = (self.kind_named(name), int(length_ms), SENT in said, ENGAGED in said)
         return found
 
-    def _kind(self, name: str) -> ContactKind:
+    def kind_named(self, name: str) -> ContactKind:
+        """The kind that the registry calls `name`; its one object."""
         kind = self._by_name.get(name)
         if kind is None:
             kind = self._by_name[name] = ContactKind(*name[2:].split("/"))

@@ -34,9 +34,13 @@ class Script:
     sha: bytes
 
     @classmethod
-    def load(cls, name: str) -> Script:
-        """Read a script that is shipped beside this file."""
-        source = files("app.store").joinpath(name).read_bytes()
+    def load(cls, name: str, *shared: str) -> Script:
+        """Read a script that is shipped beside this file, behind the files of functions that it `shared` with others: a
+        script of the store's cannot call another."""
+        texts = [files("app.store").joinpath(each).read_bytes() for each in (*shared, name)]
+        flags = texts[-1][: texts[-1].index(b"\n") + 1] if texts[-1].startswith(b"#!") else b""
+        texts[-1] = texts[-1][len(flags) :]
+        source = flags + b"".join(texts)
         return cls(source, sha1(source, usedforsecurity=False).hexdigest().encode())
 
     async def run(self, client: Redis, calls: Sequence[Call], on_disk_within_ms: int = 0) -> Ran:

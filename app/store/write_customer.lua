@@ -1,51 +1,68 @@
--- Merges one customer write into the profile: all of it or, when a time lies in the future, nothing.
+-- Merges one customer write into the profile: all of it or, when a time cannot be, nothing.
 --
 -- KEYS[1]  profile   hash, its fields are described in profile.py
 -- KEYS[2]  aliases   set of the identity keys that point to this customer
+-- KEYS[3]  history   list, described in history.lua, which stands before this file
 -- ARGV[1]  MessagePack array:
---   1  ttl, ms, of both keys; a profile that holds a suppression has none, and its aliases neither
+--   1  ttl, ms, of all keys; a profile that holds a suppression has none, and its aliases and history neither
 --   2  field, value, …       set, moves no version: attributes, language
 --   3  field, …              deleted, moves no version
 --   4  field, value, …       set, moves the general version when it differs: region, zone, preferences
 --   5  field, …              deleted, moves the general version when it was there
 --   6  field, …              as-of times: set to now
---   7  field, `<g|d><basis id>,<source id>`, at ms, …   consents; at -1 means now
+--   7  field, `<g|d><basis id>,<source id>`, at ms, expires ms, …   consents; at -1 means now, expires -1 never
 --   8  identity key, …       aliases to remember
+--   9  attribute field, field of its own time, field of its owner's time, ms, …   attributes that this write does not
+--                            name: deleted when they were set longer ago than that
+--  10  id of who writes      11  why, "" for no reason of its own
 --
 -- Returns {0, now ms}: refused, a consent's time is more than 5 s ahead of the store's clock; or
+--         {2, customer}: this customer became that one, write there; or
+--         {3, now ms}: refused, a consent ends before it begins; or
 --         {1, now ms, general version, `1` or `0` for each consent: applied or older than what is stored,
 --          1 when there are aliases whose own ttl must be renewed, suppressions held}.
 --
--- Consent: the later time wins, and at the same time the stricter state. A time within the 5 s is taken as now, so that
--- no stored time can lie ahead of a withdrawal that comes next.
+-- Consent: the later time wins, and at the same time the stricter state; of two grants of one time the one that ends
+-- first, of two refusals the one that ends last. A time within the 5 s is taken as now, so that no stored time can lie
+-- ahead of a withdrawal that comes next.
 --
 -- One read and one write of the hash: an import runs this ten thousand times a second.
 local AHEAD_MS = 5000
-local profile, aliases = KEYS[1], KEYS[2]
-local ttl, sets, deletes, general, general_deletes, as_of, consents, identities = unpack(cmsgpack.unpack(ARGV[1]))
+local profile, aliases, history = KEYS[1], KEYS[2], KEYS[3]
+local ttl, sets, deletes, general, general_deletes, as_of, consents, identities, aging, who, why =
+  unpack(cmsgpack.unpack(ARGV[1]))
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local now_text = string.format("%.0f", now)
 
-for i = 3, #consents, 3 do
-  if consents[i] > now + AHEAD_MS then
-    return {0, now}
-  end
+for i = 1, #consents, 4 do
+  local at, expires = consents[i + 2], consents[i + 3]
+  if at > now + AHEAD_MS then return {0, now} end
+  if expires >= 0 and expires <= (at < 0 and now or at) then return {3, now} end
 end
 
-local fields = {"!g", "!s"}
+local fields = {"!g", "!s", "!m", "!r"}
 for i = 1, #general, 2 do
   fields[#fields + 1] = general[i]
 end
-for i = 1, #consents, 3 do
+for i = 1, #consents, 4 do
   fields[#fields + 1] = consents[i]
+end
+for i = 1, #aging, 4 do
+  for j = i, i + 2 do
+    fields[#fields + 1] = aging[j]
+  end
 end
 local stored = {}
 for i, value in ipairs(redis.call("HMGET", profile, unpack(fields))) do
   stored[fields[i]] = value
 end
+if stored["!m"] and string.sub(stored["!m"], 1, 1) == ">" then
+  return {2, string.sub(stored["!m"], 2)}
+end
 
 local changed = false
+local changes = {}
 local function set(field, value)
   stored[field] = value
   sets[#sets + 1] = field
@@ -53,14 +70,21 @@ local function set(field, value)
   changed = true
 end
 
+local function is_stricter(head, expires, old_head, old_expires)
+  local state, old_state = string.sub(head, 1, 1), string.sub(old_head, 1, 1)
+  if state ~= old_state then return state == "d" end
+  if state == "d" then expires, old_expires = old_expires, expires end
+  return expires >= 0 and (old_expires < 0 or expires < old_expires)
+end
+
 local applied = {}
-for i = 1, #consents, 3 do
-  local field, head, at = consents[i], consents[i + 1], consents[i + 2]
-  local old_head, old_at, wins
+for i = 1, #consents, 4 do
+  local field, head, at, expires = consents[i], consents[i + 1], consents[i + 2], consents[i + 3]
+  local old_head, old_at, old_expires
   if stored[field] then
     -- What cannot be read does not stand in the way of what a customer says now.
-    old_head, old_at = string.match(stored[field], "^(.*),(%d+)$")
-    old_at = tonumber(old_at or 0)
+    old_head, old_at, old_expires = string.match(stored[field], "^([^,]*,[^,]*),(%d+),?(%d*)$")
+    old_at, old_expires = tonumber(old_at or 0), tonumber(old_expires or "") or -1
   end
   if at < 0 then
     -- Now is never before what is stored, even after the store's clock was set back.
@@ -68,24 +92,44 @@ for i = 1, #consents, 3 do
   else
     at = math.min(at, now)
   end
-  if not old_head or at > old_at then
-    wins = true
-  elseif at == old_at then
-    wins = string.sub(head, 1, 1) == "d" and string.sub(old_head, 1, 1) == "g"
-  end
+  local value = head .. "," .. string.format("%.0f", at)
+  if expires >= 0 then value = value .. "," .. string.format("%.0f", expires) end
+  local wins = not old_head or at > old_at or (at == old_at and is_stricter(head, expires, old_head, old_expires))
+  local same = not wins and value == stored[field]
   if wins then
-    set(field, head .. "," .. string.format("%.0f", at))
+    set(field, value)
+    changes[#changes + 1] = "c" .. field .. "=" .. value
+  elseif not same then
+    local late = "x" .. field .. "=" .. value
+    if not is_remembered(history, late) then changes[#changes + 1] = late end
   end
-  applied[#applied + 1] = (wins or (head == old_head and at == old_at)) and "1" or "0"
+  applied[#applied + 1] = (wins or same) and "1" or "0"
 end
 
 for i = 1, #general, 2 do
   if stored[general[i]] ~= general[i + 1] then
+    if general[i] == "!r" then changes[#changes + 1] = "r" .. general[i + 1] end
     set(general[i], general[i + 1])
   end
 end
 if #general_deletes > 0 and redis.call("HDEL", profile, unpack(general_deletes)) > 0 then
   changed = true
+  for i = 1, #general_deletes do
+    if general_deletes[i] == "!r" and stored["!r"] then changes[#changes + 1] = "r" end
+  end
+end
+
+for i = 1, #aging, 4 do
+  local attribute, own, owner = aging[i], aging[i + 1], aging[i + 2]
+  local set_at = stored[own] or stored[owner]
+  if stored[attribute] and (not set_at or now - set_at >= aging[i + 3]) then
+    deletes[#deletes + 1] = attribute
+    deletes[#deletes + 1] = own
+  elseif stored[attribute] and not stored[own] then
+    -- Set before the bundle said that it shall be deleted: its owner's time, which is about to move, begins its own.
+    sets[#sets + 1] = own
+    sets[#sets + 1] = set_at
+  end
 end
 if #deletes > 0 then
   redis.call("HDEL", profile, unpack(deletes))
@@ -104,6 +148,7 @@ end
 sets[#sets + 1] = "!u"
 sets[#sets + 1] = now_text
 redis.call("HSET", profile, unpack(sets))
+remember(history, now_text, who, changes, why)
 
 local suppressions = tonumber(stored["!s"] or 0)
 if #identities > 0 then
@@ -117,5 +162,6 @@ if suppressions > 0 then
 else
   renew = renew or left == -1 or (left >= 0 and left < ttl * 0.9)
   redis.call("PEXPIRE", profile, ttl)
+  redis.call("PEXPIRE", history, ttl)
 end
 return {1, now, version, table.concat(applied), renew and 1 or 0, suppressions}

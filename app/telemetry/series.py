@@ -99,6 +99,10 @@ PROBLEMS = Family(
 SHED = Family("shed_total", "counter", "Requests refused before any read, because there were too many.")
 REQUESTS_IN_FLIGHT = Family("requests_in_flight", "gauge", "Requests being answered now, by worker.")
 STORE_CONNECTED = Family("store_connected", "gauge", "1 while a worker's connection to the store is usable, else 0.")
+SWITCHES_OFF = Family("switches_off", "gauge", "Kill switches in force in a worker.")
+CONTROL_AGE_SECONDS = Family(
+    "control_age_seconds", "gauge", "Age of what a worker knows of kill switches; from 5 s on it suppresses marketing."
+)
 CUSTOMERS_WRITTEN = Family("customers_written_total", "counter", "Customer documents written.")
 BATCH_LINES = Family(
     "batch_lines_total", "counter", "Lines of batch requests.", ("result",), _each(("answered", "problem")), at_most=8
@@ -120,6 +124,7 @@ FAMILIES: tuple[Family, ...] = (
     DECISIONS, STEP_SECONDS, DECISION_SECONDS, BUDGET_OVERRUNS, STORE_READ_ERRORS, STORE_COMMIT_ERRORS,
     COMMIT_CONFLICTS, COMMIT_UNKNOWN, DEGRADED, MODEL_RUNS, MODEL_FAILURES, PROBLEMS, SHED, REQUESTS_IN_FLIGHT,
     STORE_CONNECTED, CUSTOMERS_WRITTEN, BATCH_LINES, IDEMPOTENT_REPLAYS, RELEASES, SPANS_DROPPED,
+    SWITCHES_OFF, CONTROL_AGE_SECONDS,
 )  # fmt: skip
 BY_NAME = {family.name: family for family in FAMILIES}
 

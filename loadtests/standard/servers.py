@@ -62,14 +62,16 @@ def started(
     logs: Path,
     ready_path: str = "/health/ready",
     env: Mapping[str, str] | None = None,
+    tree: Path = ROOT,
 ) -> Iterator[Server]:
-    """Run `command` until the block ends. `core` None: wherever the system likes. Raises CannotStart."""
+    """Run `command` until the block ends. `core` None: wherever the system likes; `tree`: whose code it runs. Raises
+    CannotStart."""
     log = logs / f"{name}.log"
     with log.open("wb") as out:
         begun = time.monotonic()
         child = subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=tree,
             env={**_clean_environment(), **(env or {})},
             stdout=out,
             stderr=subprocess.STDOUT,

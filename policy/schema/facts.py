@@ -190,6 +190,9 @@ class Property(Authored):
     values: list[str] | None = Field(None, min_length=1, description="the values of an enum")
     max_length: int | None = Field(None, ge=1, le=4096, description="longest string, in bytes")
     required: bool = Field(False, description="an event without it is refused")
+    sensitivity: Sensitivity | None = Field(
+        None, description="none, personal, or sensitive:<kind>; default: the event's"
+    )
 
     @model_validator(mode="after")
     def _coherent(self) -> Property:
@@ -204,6 +207,8 @@ class Event(Authored):
     version: int = Field(1, ge=1, description="moves when its meaning changes")
     owner: str | None = Field(None, description="team that answers for it; default: the bundle's owner")
     aliases: list[str] = Field([], description="other names under which it arrives")
+    sensitivity: Sensitivity = Field("personal", description="none, personal, or sensitive:<kind>")
+    purposes: list[Purpose] = Field(["personalisation"], min_length=1, description="what it may be used for")
     undeclared: Literal["drop", "refuse"] = Field("drop", description="what to do with undeclared properties")
     allowed_lateness: Duration = Field("72h", description="events older than this on arrival are refused")
     once_per: PropertyName | None = Field(None, description="property that identifies repeats of the same event")

@@ -15,10 +15,18 @@ from policy.schema.types import (
     NumberOrRule,
     Purpose,
     SensitiveKind,
+    Sensitivity,
     TimeOfDay,
     instant_ms,
     refuse,
 )
+
+
+class Prior(Authored):
+    """A Beta distribution: as if so many responses, and so many sends without one, had been seen already."""
+
+    alpha: float = Field(1.0, gt=0, le=1e6, description="responses")
+    beta: float = Field(1.0, gt=0, le=1e6, description="sends without a response")
 
 
 class Explore(Authored):
@@ -27,6 +35,24 @@ class Explore(Authored):
     method: Literal["epsilon", "softmax", "thompson"] = Field("epsilon", description="epsilon, softmax or thompson")
     epsilon: float = Field(0.0, ge=0, le=1, description="share of decisions that choose at random")
     temperature: float | None = Field(None, gt=0, description="of softmax: higher is more even")
+    prior: Prior = Field(Prior(), description="of thompson: what is believed of a variant before any outcome")
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Explore:
+        if (self.method == "softmax") != (self.temperature is not None):
+            remedy = "write `{method: softmax, temperature: 0.05}`; other methods have no temperature"
+            raise refuse("bad_explore", "softmax needs a `temperature`, and only softmax has one", remedy)
+        return self
+
+
+class ArbitrationTerms(Authored):
+    """How a message's score is made: propensity^a × value^b × lever × context weight × fatigue."""
+
+    propensity: float = Field(1.0, ge=0, le=4, description="exponent of the probability of a response; 0 ignores it")
+    value: float = Field(1.0, ge=0, le=4, description="exponent of the value; 0 ignores it")
+    lever: bool = Field(True, description="whether levers count")
+    context_weight: bool = Field(True, description="whether context weights count")
+    fatigue: bool = Field(True, description="whether fatigue counts, where limits.yaml declares it")
 
 
 class SendHours(Authored):
@@ -52,7 +78,11 @@ class Placement(Authored):
     budget_ms: int = Field(40, ge=5, le=2000, description="milliseconds to answer in, when the caller names none")
     model: Id | None = Field(None, description="model of models.yaml that ranks; none: rules only")
     min_confidence: float = Field(0.0, ge=0, le=1, description="under this probability: the category's message")
+    arbitration: ArbitrationTerms = Field(ArbitrationTerms(), description="how a message's score is made")
     explore: Explore = Field(Explore(), description="how messages are tried that would not rank first")
+    baseline: Id | None = Field(
+        None, description="message of the `baseline` arm: what was sent before; default: by `rules_order`"
+    )
     default: Id | None = Field(None, description="required: the generic message, which needs no personal fact")
     rules_order: list[Id] = Field(
         [], description="order without a model, best approved first; default: as in the bundle"
@@ -125,7 +155,9 @@ class Message(Authored):
     variants: list[Variant] = Field([], description="wordings; default: one, named `default`")
     content: Content | None = Field(None, description="what the sending tool needs to render it")
     valid: Validity = Field(Validity(), description="when it may be sent")
+    sensitivity: Sensitivity = Field("none", description="of its content: none, personal, or sensitive:<kind>")
     reveals: list[SensitiveKind] = Field([], description="sensitive facts that receiving it would disclose")
+    approval: str | None = Field(None, description="who allowed a message that is or reveals something sensitive")
 
 
 class Model(Authored):
@@ -139,6 +171,7 @@ class Model(Authored):
     )
     purposes: list[Purpose] = Field(["personalisation"], min_length=1, description="what it is used for")
     on_missing: Literal["nan", "default", "rules"] = Field("nan", description="what a missing input becomes")
+    approval: str | None = Field(None, description="who allowed a model that reads something sensitive")
 
 
 class PlacementsFile(Authored):

@@ -66,13 +66,22 @@ def _instant(text: str) -> str:
     return text
 
 
+def _date(text: str) -> str:
+    try:
+        date.fromisoformat(text)
+    except ValueError as error:
+        raise refuse("bad_time", f"`{text}` is not a date", "write one such as `2026-12-25`") from error
+    return text
+
+
 def _zone(text: str) -> str:
     """IANA zones only. Fixed offsets (`+02:00`, `Etc/GMT-2`, `EST`) know no summer time, so a customer's day would
     begin an hour off for half of the year."""
     if text == "UTC":
         return text
     try:
-        fits = "/" in text and not text.startswith("Etc/") and bool(ZoneInfo(text))
+        # Some systems keep the whole database twice more, under `posix/` and, with leap seconds, `right/`.
+        fits = "/" in text and not text.startswith(("Etc/", "posix/", "right/")) and bool(ZoneInfo(text))
     except (KeyError, ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError; a folder (`Europe/`) an OSError
         fits = False
     if not fits:
@@ -111,6 +120,8 @@ Purpose = Id
 PropertyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
 Duration = Annotated[str, AfterValidator(_duration), Field(json_schema_extra={"pattern": durations.PATTERN})]
 Instant = Annotated[str, AfterValidator(_instant)]
+LocalDate = Annotated[str, AfterValidator(_date)]
+RegionCode = Annotated[str, Field(pattern=r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$")]
 TimeOfDay = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 Zone = Annotated[str, AfterValidator(_zone)]
 WindowZone = Annotated[str, AfterValidator(_window_zone)]
@@ -127,6 +138,12 @@ Range = Annotated[list[float], Field(min_length=2, max_length=2)]
 def check_range(bounds: list[float] | None) -> None:
     if bounds is not None and bounds[0] > bounds[1]:
         raise refuse("bad_range", f"the range {bounds} ends before it starts", "write the smaller number first")
+
+
+def minute_of_day(text: str) -> int:
+    """Minutes since midnight of a `TimeOfDay`."""
+    hours, _, minutes = text.partition(":")
+    return int(hours) * 60 + int(minutes)
 
 
 class Identified(Protocol):

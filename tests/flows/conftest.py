@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from app.core.decision.request import DecideRequest
+from app.core.keeping import keeping
 from app.flows.decide import Answered
 from app.http.auth import Authenticator
 from app.http.customer_bodies import CUSTOMER, Checker, parse
@@ -39,7 +40,7 @@ class Flow:
         write = Checker(self.services.bundle).write(customer, parse(CUSTOMER, json.dumps(known).encode()))
         services = self.services
         await CustomerStore(
-            services.client, services.keys, services.fields, services.hash_key, 1000, strict=False
+            services.client, services.keys, services.fields, services.hash_key, keeping(self.services.bundle)
         ).write(write)
 
     async def decide(self, customer: str, *placements: str, budget_ms: int = 2000, **more: Any) -> Answered:

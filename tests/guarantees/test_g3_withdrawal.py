@@ -15,6 +15,15 @@ from tests.support import look
 from tests.support.scripted import ProxyBeside
 from tests.support.server import BUNDLE, Answer, Client
 
+
+async def unsubscribes(client: Client, customer: str) -> Answer:
+    """As the outcome of another message, which was not sent after all and leaves no contact."""
+    receipt = (await client.decide(customer, "receipt")).first
+    outcomes = f"/v1/decisions/{receipt['decision_id']}/outcomes"
+    assert (await client.ask("POST", outcomes, {"type": "not_sent"})).status == 200
+    return await client.ask("POST", outcomes, {"type": "unsubscribed"})
+
+
 WITHDRAWALS: dict[str, Callable[[Client, str], Awaitable[Answer]]] = {
     "consent of the channel": lambda client, customer: client.consent(customer, "denied"),
     "consent of every channel": lambda client, customer: client.ask(
@@ -45,6 +54,7 @@ WITHDRAWALS: dict[str, Callable[[Client, str], Awaitable[Answer]]] = {
     "a suppression of everything": lambda client, customer: client.ask(
         "PUT", f"/v1/customers/{customer}/suppressions/all", {"reason": "manual", "source": "desk"}
     ),
+    "an unsubscription, told as an outcome": unsubscribes,
 }
 
 

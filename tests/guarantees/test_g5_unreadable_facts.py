@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 
@@ -79,11 +80,13 @@ async def test_damaged_facts_suppress_marketing_and_can_be_mended(
 
 READ = b"HGETALL"  # only decisions read a customer this way while the test runs
 TIME = b"*2\r\n$10\r\n"  # how the replies to a decision's read begin
+#: The replies to a look at the kill switches, of which there are none; now and then they come in one piece with a read.
+POLL = re.compile(rb"\*0\r\n\*2\r\n\$10\r\n\d+\r\n\$\d\r\n\d+\r\n")
 
 
 def precede(proxy: ScriptedProxy, garbage: bytes) -> None:
     """Something before the replies to each read: what follows looks like the answer to another question."""
-    proxy.replies = lambda data: garbage + data if data.startswith(TIME) else data
+    proxy.replies = reads_only(lambda data: garbage + data if data.startswith(TIME) else data)
 
 
 FAULTS: dict[str, Callable[[ScriptedProxy], object]] = {
@@ -132,7 +135,20 @@ async def test_an_error_in_place_of_a_fact_suppresses_marketing(
 
 
 def replace_replies(change: Callable[[bytes], bytes], faulty: ScriptedProxy) -> None:
-    faulty.replies = change
+    faulty.replies = reads_only(change)
+
+
+def reads_only(change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    """Leaves the looks at the kill switches alone."""
+
+    def changed(data: bytes) -> bytes:
+        poll = POLL.search(data)
+        if poll is None:
+            return change(data)
+        before, after = data[: poll.start()], data[poll.end() :]
+        return (change(before) if before else b"") + poll.group() + (change(after) if after else b"")
+
+    return changed
 
 
 def in_place(nth: int, error: bytes) -> Callable[[bytes], bytes]:

@@ -31,7 +31,12 @@ def test_the_record_repeats_the_answer_and_adds_what_led_to_it(caller: Caller) -
     record = caller.record(decision["decision_id"])
     assert {name: record[name] for name in decision} == decision
     assert (record["customer"], record["bundle"], record["release"]) == (customer, answer["bundle"], answer["release"])
-    assert record["request"] == {"placements": ["weekly"], "context": {"trigger": "browse"}, "budget_ms": 2000}
+    assert record["request"] == {
+        "placements": ["weekly"],
+        "context": {"trigger": "browse"},
+        "budget_ms": 2000,
+        "gpc": False,
+    }
     assert record["aborted"] is False
     assert re.fullmatch(r"[0-9a-f]{16}", record["seed"])
     assert 0 < record["elapsed_ms"] < 2000
@@ -85,7 +90,12 @@ def test_a_reached_limit_names_the_contacts_that_fill_it(caller: Caller) -> None
     first = caller.decision(customer, "once")
     record = caller.record(caller.decision(customer, "once")["decision_id"])
     assert record["excluded"] == [
-        {"message": "alpha", "code": "limit_reached", "detail": "one_of_once: 1 of 1 in rolling 7d"}
+        {
+            "message": "alpha",
+            "code": "limit_reached",
+            "detail": "one_of_once: 1 of 1 in rolling 7d",
+            "contacts": [first["decision_id"]],
+        }
     ]
     (contact,) = record["facts"]["contacts"]
     assert (contact["decision_id"], contact["placement"], contact["message"]) == (first["decision_id"], "once", "alpha")

@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from app.core.decision.ids import parse_id
-from tests.support.contract import Caller
+from tests.support.contract import EVERYTHING_ALLOWED, Caller
 
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options"}
 
@@ -117,12 +117,16 @@ def test_the_problems_of_a_decision_are_described_with_their_codes(document: dic
 def test_the_examples_of_requests_are_accepted(document: dict[str, Any], caller: Caller, demo: httpx.Client) -> None:
     """By a server of the bundle that they are written for: the packaged demo."""
     accepted = []
+    demo.put("/v1/customers/cus_told", json={"region": "US", "consent": EVERYTHING_ALLOWED})
+    asked = {"customer": "cus_told", "placements": ["weekly_offer"], "budget_ms": 2000}
+    told = demo.post("/v1/decide", json=asked).json()["decisions"][0]["decision_id"]
     for method, path, operation in operations(document):
         for media_type, body in operation.get("requestBody", {}).get("content", {}).items():
             for example in body.get("examples", {}).values():
                 value = example["value"]
                 content = value if isinstance(value, str) else json.dumps(value)
-                filled = path.format(customer="cus_example", purpose="marketing", channel="email", scope="email")
+                parts = {"customer": "cus_example", "purpose": "marketing", "channel": "email", "scope": "email"}
+                filled = path.format(**parts, kind="message", name="of_another_release", decision_id=told)
                 answer = demo.request(method, filled, content=content, headers={"content-type": media_type})
                 assert answer.status_code == 200, (method, path, answer.text)
                 assert not answer.json().get("rejected"), answer.text

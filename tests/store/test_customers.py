@@ -13,13 +13,15 @@ from redis.exceptions import ResponseError
 
 from app.core.customers import ConsentChange, CustomerWrite
 from app.core.identity import Alias
+from app.core.keeping import keeping
 from app.errors import Problem
 from app.store.clients import open_client
+from app.store.customer_reads import CustomerReader
 from app.store.customers import CustomerStore, Written
 from app.store.deployment import ShardsDiffer, claim_shards, shared_hash_key
 from app.store.fields import FieldRegistry, names_of
 from app.store.keys import CTL_FIELDS, Keys
-from app.store.profile import decode_profile
+from app.store.profile_decoder import decode_profile
 from policy.codes import SuppressionReason
 from policy.facts import Facts
 from tests.support.customers import BUNDLE, HASH_KEY, RETENTION_S, give_ids
@@ -38,7 +40,11 @@ async def client(store_url: str) -> AsyncIterator[Redis]:
 
 
 def store_on(client: Redis, *, strict: bool = False) -> CustomerStore:
-    return CustomerStore(client, KEYS, FieldRegistry(client), HASH_KEY, RETENTION_S, strict=strict)
+    return CustomerStore(client, KEYS, FieldRegistry(client), HASH_KEY, keeping(BUNDLE), strict=strict)
+
+
+def reader_on(client: Redis) -> CustomerReader:
+    return CustomerReader(client, KEYS, FieldRegistry(client))
 
 
 async def facts_of(client: Redis, customer: str) -> Facts:
@@ -264,7 +270,7 @@ async def test_an_alias_leads_to_its_customer_and_is_not_stored_in_clear(client:
 
 
 async def test_no_alias_is_hashed_before_the_hash_key_is_known(client: Redis) -> None:
-    store = CustomerStore(client, KEYS, FieldRegistry(client), b"", RETENTION_S)
+    store = CustomerStore(client, KEYS, FieldRegistry(client), b"", keeping(BUNDLE))
     with pytest.raises(Problem, match="store_unavailable"):
         await store.write(CustomerWrite("c", identities=(USER,)))
     assert not await client.keys("id:*")
@@ -377,7 +383,7 @@ async def test_what_is_known_is_read_by_name(client: Redis) -> None:
     await store_on(client).suppress("c", "*", SuppressionReason.MANUAL, "desk", 2_000)
     await client.zadd(KEYS.of("c").ledger, {"x": 1, "y": 2})
 
-    profile, contacts = await store_on(client).read("c")  # by a registry that has to learn every id
+    _, profile, contacts, _ = await reader_on(client).read("c")  # by a registry that has to learn every id
 
     assert dict(profile.attributes) == {"recency": 3}
     assert profile.preferences == {"frequency": "weekly"}
@@ -387,7 +393,7 @@ async def test_what_is_known_is_read_by_name(client: Redis) -> None:
     ]
     assert contacts == 2
     with pytest.raises(Problem, match="unknown_customer"):
-        await store_on(client).read("nobody")
+        await reader_on(client).read("nobody")
 
 
 async def test_field_ids_are_given_once_whoever_asks_first(client: Redis) -> None:
@@ -438,7 +444,8 @@ async def test_a_store_that_is_away_is_a_problem_to_callers_that_may_be_repeated
             store.write(CustomerWrite("c")),
             store.suppress("c", "*", SuppressionReason.MANUAL, "desk", None),
             store.lift("c", "*", list(SuppressionReason)),
-            store.read("c"),
+            reader_on(client).read("c"),
+            reader_on(client).history("c"),
         ):
             with pytest.raises(Problem) as refused:
                 await attempt

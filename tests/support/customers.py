@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 
 from app.http import problems
+from app.http.auth import Authenticator
 from app.http.customers import router
 from app.store.fields import FieldRegistry, names_of
 from app.store.keys import Keys
@@ -64,6 +65,7 @@ class Services:
     hash_key: bytes = HASH_KEY
     settings: Any = field(default_factory=lambda: SimpleNamespace(durability="everysec"))
     metrics: Metrics = field(default_factory=lambda: Metrics(None, {}))
+    authenticator: Authenticator = field(default_factory=lambda: Authenticator(None))
 
     def __post_init__(self) -> None:
         self.fields = FieldRegistry(self.client)
@@ -81,6 +83,6 @@ async def give_ids(client: Redis) -> None:
     """Give field ids to the names that tests use, as a deployment has after its first day: the first time a name is
     used, the store syncs its disk, which takes most of a second."""
     sources = ["s:form", "s:desk", "s:esp", "s:signup_form", "s:preference_centre", "b:consent", "c:push"]
-    names = [*names_of(BUNDLE), *sources]
+    names = [*names_of(BUNDLE), *sources, "w:loopback"]
     ids = {name: f"{i:x}" for i, name in enumerate(names)}
     await client.hset("ctl:fields", mapping={**ids, "#": len(names)})

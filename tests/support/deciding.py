@@ -15,9 +15,9 @@ from app.core.decision.ids import base_of
 from app.core.decision.record import Asked, Record, encode
 from app.core.decision.replay import Replayed, replay
 from app.core.decision.score import Scoring
-from app.core.decision.situation import situation
 from policy.bundle import Bundle, Placement
 from policy.codes import Degraded, Reason
+from policy.control import NO_CONTROL, Control
 from policy.facts import ConsentEntry, Contact, ContactKind, Facts
 
 #: A Tuesday, 10:00 UTC.
@@ -83,14 +83,17 @@ def decide(
     context: Mapping[str, Any] | None = None,
     seed: int = 0,
     model: Model = Degraded.MODEL_MISSING,
+    gpc: bool = False,
+    control: Control = NO_CONTROL,
+    customer: str = "cus_1",
 ) -> Decided:
     """Decide the placements, in order of importance."""
-    asked = Asked("cus_1", tuple(bundle.placements[name] for name in placements), context or {}, 40, None)
+    asked = Asked(customer, tuple(bundle.placements[name] for name in placements), context or {}, 40, None, gpc)
     base = base_of(0, facts.now_ms, seed)
     blank = tuple(undecided(placement, Reason.DEADLINE) for placement in asked.placements)
-    record = Record(base, asked, bundle, facts, seed, blank, (b"",) * len(blank), 0, "rel_test")
+    record = Record(base, asked, bundle, facts, seed, blank, (b"",) * len(blank), 0, "rel_test", control)
     decided = replay(record, lambda placement, _, pool: _scoring(model, placement, pool.positions))
-    seen = situation(bundle, facts, asked.context, seed)
+    seen = record.situation
     raw = encode(
         base,
         asked,

@@ -52,9 +52,10 @@ def consents(bundle: Bundle) -> st.SearchStrategy[tuple[ConsentEntry, ...]]:
         st.sampled_from(purposes),
         st.sampled_from(channels),
         st.sampled_from(["granted", "granted", "granted", "denied"]),
-        st.just("consent"),
+        st.sampled_from(["consent", "consent", "consent", "existing_customer", "legitimate_interest"]),
         st.just("signup_form"),
         st.integers(0, NOW_MS),
+        st.sampled_from([None, None, None, NOW_MS, NOW_MS + 1, NOW_MS + DAY_MS]),
     )
     return st.lists(entry, max_size=6, unique_by=lambda each: each[:2]).map(tuple)
 

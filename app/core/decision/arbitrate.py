@@ -2,23 +2,31 @@
 
 `model` → `rules` → `category` → `generic`: each rung says by its reason how the message was chosen. A message that is
 not admissible is never chosen on any rung.
+
+Trials come last. Everything is decided as usual first; then `holdout` withholds it, and `baseline` puts what the
+business did before in its place. So it is known of everybody what the treatment would have been.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
+from app.core.decision.arms import TREATED, Assigned, Exposure, assigned, exposures
+from app.core.decision.choose import Choice, by_baseline, choose
 from app.core.decision.eligible import Pool
 from app.core.decision.exclusion import Excluded
 from app.core.decision.gate import Gate
 from app.core.decision.limits import Admissible, SendWindow
 from app.core.decision.score import Scoring
+from app.core.decision.scores import UNSCORED, worths_of
 from app.core.decision.situation import Situation
-from policy.arbitration import Terms, best, choose_variant, worths
+from app.core.decision.wording import wording
 from policy.bundle import Message, Placement, Variant
-from policy.codes import Action, Degraded, Reason, Rung
+from policy.codes import Action, Arm, Degraded, Exclusion, Reason, Rung
+
+#: Gates that may open by themselves: then asking again may help.
+_MAY_OPEN = frozenset({Reason.FACTS_UNAVAILABLE, Reason.MERGE_PENDING})
 
 
 class Funnel(NamedTuple):
@@ -51,9 +59,15 @@ class Decision(NamedTuple):
     responses: Sequence[float] = ()  # for each of them the model's probability of a response
     scores: Sequence[float] = ()  # and its expected value
     admissible: Sequence[int] = ()
+    arm: Arm = Arm.TREATMENT
+    variant_propensity: float | None = None  # probability of this variant, once its message was chosen
+    exposures: tuple[Exposure, ...] = ()  # trials that this customer takes part in and that mattered here
+    weights: Sequence[float] = ()  # context weight of each scored position; empty: all 1
+    fatigue: Sequence[float] = ()  # fatigue factor of each scored position; empty: all 1
 
     @property
     def message(self) -> Message | None:
+        """The chosen message; of a `holdout`, the one that would have been sent."""
         return None if self.position is None else self.placement.candidates[self.position].message
 
     @property
@@ -61,42 +75,40 @@ class Decision(NamedTuple):
         return None if self.message is None else self.message.variants[self.variant]
 
 
-class Choice(NamedTuple):
-    """A rung's answer: which position, and how it was found."""
-
-    position: int | None
-    rung: Rung
-    reason: Reason
-    score: float | None = None
-
-
 def arbitrate(
     placement: Placement, situation: Situation, gate: Gate, pool: Pool, scoring: Scoring, admissible: Admissible
 ) -> Decision:
     """Choose one admissible message, or none, and say why."""
     if gate.stop is not None:
-        funnel = Funnel(candidates=len(placement.candidates))
-        return Decision(
-            placement, Action.SUPPRESS, Rung.SUPPRESS, gate.stop, gate.stop_detail, funnel=funnel, excluded={}
-        )
+        return _stopped(placement, gate)
     degraded = list(pool.degraded)
     if scoring.degraded is not None:
         degraded.append(scoring.degraded)
     responses, positions = scoring.responses, pool.positions
-    scores = worths(responses, _terms(placement, pool)) if responses else []
-    choice = _choose(placement, gate, pool, scoring, scores, admissible, degraded)
+    scores, weights, fatigue = worths_of(placement, situation, pool, responses) if responses else UNSCORED
+    usual = choose(placement, situation, gate, pool, scoring, scores, admissible, degraded)
+    trials = assigned(placement, situation, pool) if placement.arms or placement.experiments else TREATED
+    baseline = trials.arm is Arm.BASELINE and gate.personal  # without leave to personalise all get the generic message
+    choice = by_baseline(placement, admissible) if baseline else usual
     chosen = choice.position
+    if chosen is None:
+        action, reason, window, variant, variant_propensity = _nothing(
+            choice, pool, admissible, placement.baseline if baseline else None
+        )
+    else:
+        window = admissible.window_of(chosen)
+        action, reason, window, variant, variant_propensity = _something(placement, situation, choice, trials, window)
     return Decision(
         placement,
-        Action.SUPPRESS if chosen is None else Action.SEND,
+        action,
         choice.rung,
-        choice.reason,
+        reason,
         "" if chosen is None else _ground(gate),
         chosen,
-        0 if chosen is None else _variant(placement, situation, chosen),
-        None if chosen is None else admissible.window_of(chosen),
+        variant,
+        window,
         choice.score,
-        None if chosen is None else 1.0,
+        None if chosen is None else choice.propensity,
         tuple(degraded),
         Funnel(len(placement.candidates), len(positions), len(scores), len(admissible.positions)),
         False,
@@ -105,28 +117,66 @@ def arbitrate(
         responses,
         scores,
         admissible.positions,
+        trials.arm,
+        variant_propensity,
+        () if trials is TREATED or usual.position is None else _exposures(placement, trials, action, chosen),
+        weights,
+        fatigue,
     )
 
 
-def _terms(placement: Placement, pool: Pool) -> Sequence[Terms]:
-    """The terms of the pool's messages, in its order."""
-    fixed = _fixed_terms(placement)
-    if pool.weights:
-        weights = pool.weights
-        return [
-            Terms(fixed[position].value, fixed[position].lever, weights.get(position, fixed[position].context_weight))
-            for position in pool.positions
-        ]
-    return fixed if len(pool.positions) == len(fixed) else [fixed[position] for position in pool.positions]
-
-
-@lru_cache(maxsize=1024)
-def _fixed_terms(placement: Placement) -> tuple[Terms, ...]:
-    """By position; a weight that is a rule is asked for in each request and stands here as 1."""
-    messages = [candidate.message for candidate in placement.candidates]
-    return tuple(
-        Terms(m.value, m.lever, m.context_weight if isinstance(m.context_weight, float) else 1.0) for m in messages
+def _stopped(placement: Placement, gate: Gate) -> Decision:
+    """The gate lets nothing through."""
+    reason = gate.stop or Reason.FACTS_UNAVAILABLE
+    return Decision(
+        placement,
+        Action.SUPPRESS,
+        Rung.SUPPRESS,
+        reason,
+        gate.stop_detail,
+        degraded=(Degraded.FACTS_UNAVAILABLE,) if reason is Reason.FACTS_UNAVAILABLE else (),
+        funnel=Funnel(candidates=len(placement.candidates)),
+        retryable=reason in _MAY_OPEN,
+        excluded={},
     )
+
+
+#: What becomes of a choice: action, reason, window, variant and its probability. Taken apart at once: a tuple will do.
+End: TypeAlias = tuple[Action, Reason, SendWindow | None, int, float | None]
+
+
+def _nothing(choice: Choice, pool: Pool, admissible: Admissible, only: int | None) -> End:
+    """Where only time is in the way the caller shall ask again when it will not be; `only`: the one message that was
+    to be sent."""
+    waiting = [
+        (window.not_before_ms, position, window)
+        for position, window in admissible.waiting.items()
+        if only is None or position == only
+    ]
+    if waiting:
+        return Action.DEFER, Reason.QUIET_HOURS, min(waiting)[2], 0, None
+    excluded = admissible.excluded
+    competed = [excluded[position].code for position in pool.positions if position in excluded]
+    at_night = bool(competed) and len(competed) == len(pool.positions) and set(competed) == {Exclusion.QUIET_HOURS}
+    return Action.SUPPRESS, Reason.QUIET_HOURS if at_night else choice.reason, None, 0, None
+
+
+def _something(placement: Placement, situation: Situation, choice: Choice, trials: Assigned, window: SendWindow) -> End:
+    """A message: sent, or held out; then everything is decided as if it were not."""
+    position = choice.position or 0
+    message = placement.candidates[position].message
+    variant, probability = 0, None
+    if len(message.variants) > 1:
+        variant, probability = wording(placement, situation, choice, trials, message)
+    if trials.arm is Arm.HOLDOUT:
+        return Action.SUPPRESS, Reason.HOLDOUT, window, variant, probability
+    return Action.SEND, choice.reason, window, variant, probability
+
+
+def _exposures(placement: Placement, trials: Assigned, action: Action, chosen: int | None) -> tuple[Exposure, ...]:
+    """The treatment would send something: the customer meets the trials. Experiments are only among the treated."""
+    treated = action is Action.SEND and trials.arm is Arm.TREATMENT and chosen is not None
+    return exposures(trials, placement.candidates[chosen].message if treated and chosen is not None else None)
 
 
 def _ground(gate: Gate) -> str:
@@ -140,59 +190,4 @@ def _ground(gate: Gate) -> str:
     return "; ".join(grounds)
 
 
-def _choose(
-    placement: Placement,
-    gate: Gate,
-    pool: Pool,
-    scoring: Scoring,
-    scores: Sequence[float],
-    admissible: Admissible,
-    degraded: list[Degraded],
-) -> Choice:
-    if not gate.personal:
-        return _by_default(placement, admissible)
-    if not scores:
-        model_wanted = placement.model is not None and scoring.degraded is None and not pool.ranked_by_rules
-        rung = Rung.MODEL if model_wanted else Rung.RULES  # an empty pool is no reason to go down the ladder
-        return _by_rules(placement, admissible, rung)
-    positions, responses = pool.positions, scoring.responses
-    if len(admissible.positions) < len(positions):
-        competing = [index for index, position in enumerate(positions) if position in admissible.positions]
-        if not competing:
-            return Choice(None, Rung.MODEL, Reason.NO_ADMISSIBLE_MESSAGE)
-        positions = [positions[index] for index in competing]
-        responses = [responses[index] for index in competing]
-        scores = [scores[index] for index in competing]
-    winner = best(scores)
-    if placement.min_confidence > 0.0 and max(responses) < placement.min_confidence:
-        degraded.append(Degraded.LOW_CONFIDENCE)
-        return _by_category(placement, positions[winner], admissible)
-    return Choice(positions[winner], Rung.MODEL, Reason.MODEL_RANKED, scores[winner])
-
-
-def _by_rules(placement: Placement, admissible: Admissible, reached: Rung) -> Choice:
-    """The best approved rule; the authored order, or the bundle's where none is authored."""
-    for position in placement.rules_order or range(len(placement.candidates)):
-        if position in admissible.positions:
-            return Choice(position, Rung.RULES, Reason.RULE_RANKED)
-    choice = _by_default(placement, admissible)
-    return choice if choice.position is not None else Choice(None, reached, Reason.NO_ADMISSIBLE_MESSAGE)
-
-
-def _by_category(placement: Placement, winner: int, admissible: Admissible) -> Choice:
-    """The placement's message for the category of the candidate that would have won."""
-    category = placement.candidates[winner].message.category
-    position = placement.category_messages.get(category) if category is not None else None
-    if position is not None and position in admissible.positions:
-        return Choice(position, Rung.CATEGORY, Reason.CATEGORY_DEFAULT)
-    return _by_default(placement, admissible)
-
-
-def _by_default(placement: Placement, admissible: Admissible) -> Choice:
-    if placement.default in admissible.positions:
-        return Choice(placement.default, Rung.GENERIC, Reason.PLACEMENT_DEFAULT)
-    return Choice(None, Rung.GENERIC, Reason.NO_ADMISSIBLE_MESSAGE)
-
-
-def _variant(placement: Placement, situation: Situation, position: int) -> int:
-    return choose_variant(placement.candidates[position].message.variants, situation.seed, placement.index)
+__all__ = ["Decision", "Exposure", "Funnel", "arbitrate"]

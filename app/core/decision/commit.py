@@ -37,6 +37,7 @@ class Intent(NamedTuple):
     idempotency: Idempotency | None
     answer: bytes  # kept for repeats of the same idempotency key
     forget_before_ms: int | None  # ledger entries older than this
+    exposures: tuple[tuple[str, str], ...] = ()  # (trial, arm): to be logged unless they have been
 
 
 class Reading(NamedTuple):

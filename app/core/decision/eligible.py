@@ -1,13 +1,16 @@
-"""Step `eligible`: validity dates, freshness contracts and authored rules decide who may compete.
+"""Step `eligible`: switches, sensitivity, validity dates, freshness contracts and rules decide who may compete.
 
 A rule that fails or meets a missing fact makes its message not eligible and names the fact: closed, message by
 message. Without leave to personalise only the placement's default competes, and only rules over `context.*` and facts
-of sensitivity `none` are run.
+of sensitivity `none` are run. What may not be read is not there, for rules and models alike: see `readable`.
+
+A candidate that reads or reveals something sensitive needs more than a permission: the customer's own grant, of
+personalisation and of the contact. It is out wherever the region restricts its class.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -16,10 +19,11 @@ from cel import Context
 
 from app.core.decision.exclusion import Excluded
 from app.core.decision.gate import Gate
+from app.core.decision.readable import readable, withheld_names
 from app.core.decision.situation import Situation
-from policy.bundle import Bundle, Fact, Message, Placement
-from policy.codes import Degraded, Exclusion
-from policy.consent import contact_permission
+from policy.bundle import Candidate, Fact, Message, Placement
+from policy.codes import Degraded, Exclusion, SwitchKind
+from policy.consent import Permission, contact_permission, law_of
 from policy.expressions import Expression
 from policy.quick import quick_rules
 
@@ -32,8 +36,9 @@ class Pool:
     excluded: dict[int, Excluded]  # by position
     degraded: list[Degraded]
     values: Mapping[str, Any]  # the facts that rules and models may read
-    ranked_by_rules: bool = False  # a freshness contract forbids the model
+    ranked_by_rules: bool = False  # a freshness contract, or a switch, forbids the model
     weights: dict[int, float] = field(default_factory=dict)  # position → context weight, where it is a rule
+    rules: RuleRun | None = None  # for further questions of the same kind; None: the gate stopped
 
 
 def eligible(placement: Placement, situation: Situation, gate: Gate, taken: Mapping[int, str]) -> Pool:
@@ -44,20 +49,23 @@ def eligible(placement: Placement, situation: Situation, gate: Gate, taken: Mapp
     """
     if gate.stop is not None:
         return Pool([], {}, [], {})
-    readable = situation.facts.values if gate.personal else _impersonal(situation)
-    freshness = check_freshness(placement, situation, readable)
-    pool = Pool([], {}, freshness.degraded, freshness.values, freshness.ranked_by_rules)
+    freshness = check_freshness(placement, situation, readable(placement, situation, gate))
     rules = RuleRun(placement, situation, freshness, gate.personal)
+    pool = Pool([], {}, freshness.degraded, freshness.values, freshness.ranked_by_rules, rules=rules)
     against = rules.run_all()
+    switches = situation.control.switches
     if not gate.personal:
         pool.degraded.append(Degraded.NO_PERSONALISATION)
-    elif not taken and not freshness.ranked_by_rules and not _conditional(placement):
+    elif not taken and not freshness.ranked_by_rules and not switches and not _conditional(placement):
         _sort_by_rules(placement, against, pool)
         return pool
+    _say_what_is_withheld(placement, situation, gate, pool)
+    barring = bool(switches or _sensitive_classes(placement))  # most bundles use neither
     for position, candidate in enumerate(placement.candidates):
         message = candidate.message
         excluded = (
-            _not_considered(position, placement, gate)
+            (_barred(candidate, placement, situation, gate) if barring else None)
+            or _not_considered(position, placement, gate)
             or _taken(message, taken)
             or _not_valid(message, situation.now_ms)
             or _purpose_refused(message, placement, situation)
@@ -94,9 +102,10 @@ def _rules_held(placement: Placement) -> tuple[tuple[int, ...], ...]:
 
 @lru_cache(maxsize=1024)
 def _conditional(placement: Placement) -> bool:
-    """Whether some candidate depends on more than its rules: on dates, on a consent of its own, on a weight rule."""
+    """Whether some candidate depends on more than its rules: on dates, on a consent of its own, on a weight rule, on
+    what is sensitive."""
     messages = [candidate.message for candidate in placement.candidates]
-    return any(
+    return bool(_sensitive_classes(placement)) or any(
         message.valid_from_ms is not None
         or message.valid_until_ms is not None
         or message.purpose not in (None, placement.purpose)
@@ -105,15 +114,66 @@ def _conditional(placement: Placement) -> bool:
     )
 
 
-def _impersonal(situation: Situation) -> dict[str, Any]:
-    names = impersonal_names(situation.bundle)
-    return {name: value for name, value in situation.facts.values.items() if name in names}
+@lru_cache(maxsize=1024)
+def _sensitive_classes(placement: Placement) -> frozenset[str]:
+    """Every sensitive class that the placement's rules or model read, or that one of its messages reveals."""
+    return placement.sensitive.union(*(candidate.sensitive for candidate in placement.candidates))
 
 
-@lru_cache(maxsize=64)
-def impersonal_names(bundle: Bundle) -> frozenset[str]:
-    """Facts of sensitivity `none`: those that may be read without leave to personalise."""
-    return frozenset(fact.name for fact in bundle.facts if fact.sensitivity == "none")
+def _say_what_is_withheld(placement: Placement, situation: Situation, gate: Gate, pool: Pool) -> None:
+    """What the answer lacks because of its region, of a switch, or for want of an explicit grant."""
+    if gate.restricted and gate.restricted & _sensitive_classes(placement):
+        pool.degraded.append(Degraded.RESTRICTED_REGION)
+    model = placement.model
+    if model is None or not gate.personal:
+        return
+    if situation.control.switches and situation.control.off(SwitchKind.MODEL, model.id, situation.now_ms):
+        pool.degraded.append(Degraded.MODEL_MISSING)
+        pool.ranked_by_rules = True
+    elif model.on_missing != "rules":  # with `rules` the model says itself that it lacks something
+        withheld = withheld_names(placement, situation, gate)
+        if any(path.startswith("customer.") and path[9:] in withheld for path in model.inputs):
+            pool.degraded.append(Degraded.FEATURES_MISSING)
+
+
+def _barred(candidate: Candidate, placement: Placement, situation: Situation, gate: Gate) -> Excluded | None:
+    if situation.control.switches:
+        switched_off = _switched_off(candidate.message, situation)
+        if switched_off is not None:
+            return switched_off
+    return _too_sensitive(candidate, placement, situation, gate) if candidate.sensitive else None
+
+
+def _switched_off(message: Message, situation: Situation) -> Excluded | None:
+    """A message switched off; or the purpose that it has beside its placement's, which the gate has looked at."""
+    off, now_ms = situation.control.off, situation.now_ms
+    switch = off(SwitchKind.MESSAGE, message.id, now_ms)
+    if switch is None and message.purpose is not None:
+        switch = off(SwitchKind.PURPOSE, message.purpose, now_ms)
+    return None if switch is None else Excluded(Exclusion.SWITCHED_OFF, ("switch", switch.kind.value, switch.name))
+
+
+def _too_sensitive(candidate: Candidate, placement: Placement, situation: Situation, gate: Gate) -> Excluded | None:
+    """Where the region restricts a class that the candidate reads or reveals; or where a grant is missing."""
+    restricted = candidate.sensitive & gate.restricted
+    if restricted:
+        where = situation.region_code or law_of(situation.bundle, None).id
+        return Excluded(Exclusion.SENSITIVE_IN_REGION, ("restricted", min(restricted), where))
+    if gate.sensitive and _contact_granted(candidate.message, placement, situation, gate):
+        return None
+    return Excluded(Exclusion.SENSITIVE_MESSAGE, ("sensitive", min(candidate.sensitive)))
+
+
+def _contact_granted(message: Message, placement: Placement, situation: Situation, gate: Gate) -> bool:
+    """Whether the customer granted the contact, for the placement's purpose and the message's own."""
+    if gate.contact is None or gate.contact.state != "granted":
+        return False
+    return message.purpose is None or _leave(message.purpose, placement, situation).state == "granted"
+
+
+def _leave(purpose: str, placement: Placement, situation: Situation) -> Permission:
+    facts, law = situation.facts, law_of(situation.bundle, situation.region)
+    return contact_permission(facts.consent, purpose, placement.channel, law, facts.now_ms, situation.gpc)
 
 
 def _not_considered(position: int, placement: Placement, gate: Gate) -> Excluded | None:
@@ -140,7 +200,7 @@ def _purpose_refused(message: Message, placement: Placement, situation: Situatio
     """A message may need another consent than its placement; then it needs both."""
     if message.purpose is None or message.purpose == placement.purpose or placement.klass == "transactional":
         return None
-    leave = contact_permission(situation.facts.consent, message.purpose, placement.channel, situation.region)
+    leave = _leave(message.purpose, placement, situation)
     return None if leave.permitted else Excluded(Exclusion.NOT_ELIGIBLE, ("purpose", message.purpose, leave.state))
 
 
@@ -231,6 +291,11 @@ class RuleRun:
                 if not holds:
                     against[index] = Excluded(Exclusion.NOT_ELIGIBLE, ("rule", index))
         return quick.others
+
+    def holds(self, indexes: Iterable[int]) -> bool:
+        """Whether all of these rules hold, for audiences: a rule that fails, that meets a missing fact or that may not
+        be run does not. The placement must know the rules' names (`Placement.customer_names`, `context_names`)."""
+        return all(self._run(index) is None for index in indexes)
 
     def weight(self, expression: Expression) -> float:
         """A context weight; 1.0 where the rule fails: weights are scores, and scores fail open."""

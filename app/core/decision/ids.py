@@ -48,6 +48,11 @@ def unpack_id(packed: bytes) -> str:
     return f"dec_{packed.hex()}"
 
 
+def reserved_at_ms(packed: bytes) -> int:
+    """When the decision of 14 bytes was made (Unix ms): the eleven hex digits after the shard's three."""
+    return int.from_bytes(packed[1:7], "big") & 0xFFFFFFFFFFF
+
+
 def parse_id(text: str) -> DecisionId | None:
     """None where the text is no id of ours."""
     found = _PATTERN.match(text)

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from app.core.decision.arbitrate import Decision
+from app.core.decision.arms import assigned_anew
 from app.core.decision.commit import NewContact
 from app.core.decision.ids import id_at, pack_id
 from policy.bundle import Message, Placement
 from policy.codes import Action
-from policy.facts import Contact, ContactKind
+from policy.facts import Contact, ContactKind, Facts
 
 KindOf: TypeAlias = Callable[[Placement, Message], ContactKind]
 
@@ -28,6 +29,18 @@ def new_contact(decision: Decision, base: str, place: int, kind_of: KindOf) -> N
 def with_new(contacts: Sequence[Contact], new: Sequence[NewContact]) -> Sequence[Contact]:
     """The ledger as the next placement must see it."""
     return (*contacts, *(each.contact for each in new)) if new else contacts
+
+
+def new_exposures(decisions: Sequence[Decision], facts: Facts) -> tuple[tuple[str, str], ...]:
+    """Trials that the customer meets here for the first time, each with the arm. Where each decision is assigned anew
+    there is no first time: its record says all."""
+    met = {
+        exposure.trial: exposure.arm
+        for decision in decisions
+        for exposure in decision.exposures
+        if exposure.trial not in assigned_anew(decision.placement)
+    }
+    return tuple((trial, arm) for trial, arm in met.items() if trial not in facts.exposures) if met else ()
 
 
 def forget_before_ms(contacts: Sequence[Contact], now_ms: int, retention_s: int) -> int | None:

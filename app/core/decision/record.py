@@ -7,11 +7,12 @@ Values of facts, predicted responses and the seed are exact: the record decides 
 Layout, version 1. New members are appended, none is moved:
 
     0 version · 1 packed base id · 2 customer · 3 bundle digest (32 bytes) · 4 now (ms) · 5 seed
-    6 request  [placement indexes, context, budget_ms, explain]
+    6 request  [placement indexes, context, budget_ms, Global Privacy Control]
     7 facts    [exists, region, timezone, language, consent, suppressions, fact indexes, values, as-of, kinds, contacts,
-                general version, ledger version]
+                general version, ledger version, past outcomes, best hours, exposures, merge pending]
     8 decisions, one array each (`_decision`)
     9 elapsed µs until the commit · 10 trace id (16 bytes) or nil · 11 release
+   12 control  nil, or [switches, stale, spent budgets, what the chosen messages' variants earned]
 """
 
 from __future__ import annotations
@@ -26,15 +27,17 @@ from typing import Any, NamedTuple
 
 import ormsgpack
 
-from app.core.decision.arbitrate import Decision, Funnel
-from app.core.decision.eligible import impersonal_names
+from app.core.decision.arbitrate import Decision, Exposure, Funnel
 from app.core.decision.exclusion import Excluded
+from app.core.decision.gate import gate
 from app.core.decision.limits import SendWindow
-from app.core.decision.situation import Situation, facts_read
+from app.core.decision.readable import impersonal_names, readable
+from app.core.decision.situation import Situation, facts_read, situation
 from policy.bundle import Bundle, Placement
-from policy.codes import Action, Degraded, Exclusion, Reason, Rung, SuppressionReason
-from policy.facts import ConsentEntry, Contact, ContactKind, Facts, Suppression
-from policy.limits import limits_counting
+from policy.codes import Action, Arm, Degraded, Exclusion, Reason, Rung, SuppressionReason, SwitchKind
+from policy.control import NO_CONTROL, Control, Switch
+from policy.facts import ConsentEntry, Contact, ContactKind, Facts, PastOutcome, Suppression
+from policy.limits import contact_matters
 
 VERSION = 1
 #: Records beyond this are deflated. It takes a ledger of dozens of contacts to get here.
@@ -44,6 +47,7 @@ _DEFLATED = b"\x00"  # no MessagePack array starts with it
 _ACTIONS, _RUNGS, _REASONS = tuple(Action), tuple(Rung), tuple(Reason)
 _EXCLUSIONS, _DEGRADED, _SUPPRESSIONS = tuple(Exclusion), tuple(Degraded), tuple(SuppressionReason)
 # One table a list: members of different lists may be the same word, and compare equal.
+_ARMS, _SWITCH_KINDS = tuple(Arm), tuple(SwitchKind)
 _ACTION_AT = {member: index for index, member in enumerate(_ACTIONS)}
 _RUNG_AT = {member: index for index, member in enumerate(_RUNGS)}
 _REASON_AT = {member: index for index, member in enumerate(_REASONS)}
@@ -60,6 +64,7 @@ class Asked(NamedTuple):
     context: Mapping[str, Any]
     budget_ms: int
     trace_id: bytes | None
+    gpc: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,13 @@ class Record:
     answer_digests: tuple[bytes, ...]
     elapsed_us: int
     release: str
+    control: Control = NO_CONTROL
+
+    @property
+    def situation(self) -> Situation:
+        """What the decisions looked at."""
+        asked = self.asked
+        return situation(self.bundle, self.facts, asked.context, self.seed, asked.customer, asked.gpc, self.control)
 
 
 def answer_digest(answer: bytes) -> bytes:
@@ -85,7 +97,7 @@ def answer_digest(answer: bytes) -> bytes:
 def encode(
     base: str,
     asked: Asked,
-    situation: Situation,
+    seen: Situation,
     decisions: Sequence[Decision],
     answers: Sequence[bytes],
     personal: Sequence[bool],
@@ -101,44 +113,49 @@ def encode(
         explanation: False leaves out facts, scores and reasons; only to measure what explaining costs.
     """
     if not explanation:
-        situation, decisions = _unexplained(situation, decisions)
-    bundle = situation.bundle
+        seen, decisions = _unexplained(seen, decisions)
+    bundle = seen.bundle
     packed = ormsgpack.packb(
         [
             VERSION,
             bytes.fromhex(base),
             asked.customer,
             bytes.fromhex(bundle.digest.removeprefix("sha256:")),
-            situation.now_ms,
-            situation.seed,
-            [[placement.index for placement in asked.placements], asked.context, asked.budget_ms],
-            _facts(situation, decisions, personal),
+            seen.now_ms,
+            seen.seed,
+            [[placement.index for placement in asked.placements], asked.context, asked.budget_ms, asked.gpc],
+            _facts(seen, decisions, personal),
             [_decision(decision, answer) for decision, answer in zip(decisions, answers, strict=True)],
             elapsed_us,
             asked.trace_id,
             release,
+            _control(seen, decisions),
         ]
     )
     return packed if len(packed) <= DEFLATE_OVER_BYTES else _DEFLATED + zlib.compress(packed, 1)
 
 
-def _unexplained(situation: Situation, decisions: Sequence[Decision]) -> tuple[Situation, list[Decision]]:
+def _unexplained(seen: Situation, decisions: Sequence[Decision]) -> tuple[Situation, list[Decision]]:
     """What was decided, without what would explain it."""
-    facts = situation.facts._replace(values={}, as_of_ms={}, contacts=())
+    facts = seen.facts._replace(values={}, as_of_ms={}, contacts=())
     bare = [d._replace(excluded={}, scored=(), responses=(), scores=(), admissible=()) for d in decisions]
-    return situation._replace(facts=facts), bare
+    return seen._replace(facts=facts), bare
 
 
-def _facts(situation: Situation, decisions: Sequence[Decision], personal: Sequence[bool]) -> list[Any]:
-    facts, bundle = situation.facts, situation.bundle
+def _facts(seen: Situation, decisions: Sequence[Decision], personal: Sequence[bool]) -> list[Any]:
+    facts, bundle = seen.facts, seen.bundle
     indexes, names, sources = _allowed_facts(
         bundle, tuple([decision.placement for decision in decisions]), tuple(personal)
     )
     kinds: dict[ContactKind, int] = {}
     contacts = [
-        [packed, kinds.setdefault(kind, len(kinds)), not_before_ms, not_after_ms]
-        for packed, kind, not_before_ms, not_after_ms in facts.contacts
-        if limits_counting(bundle, kind)
+        [packed, kinds.setdefault(kind, len(kinds)), not_before_ms, not_after_ms, confirmed + 2 * engaged]
+        for packed, kind, not_before_ms, not_after_ms, confirmed, engaged in facts.contacts
+        if contact_matters(bundle, kind)
+    ]
+    outcomes = [
+        [kind_of_outcome, None if kind is None else kinds.setdefault(kind, len(kinds)), at_ms]
+        for kind_of_outcome, kind, at_ms in (facts.outcomes if bundle.cooldowns else ())
     ]
     return [
         facts.exists,
@@ -148,13 +165,49 @@ def _facts(situation: Situation, decisions: Sequence[Decision], personal: Sequen
         [tuple(entry) for entry in facts.consent],
         [[entry.scope, _SUPPRESSION_AT[entry.reason], entry.at_ms] for entry in facts.suppressions],
         indexes,
-        list(map(facts.values.get, names)),  # nil where the fact is missing
+        list(map(_values_read(seen, decisions).get, names)),  # nil where the fact is missing, or was not read
         {source: at_ms for source, at_ms in facts.as_of_ms.items() if source in sources},
         [[k.placement, k.channel, k.klass, k.message, k.category, k.campaign] for k in kinds],
         contacts,
         facts.general_version,
         facts.ledger_version,
+        outcomes,
+        facts.best_hours,
+        dict(facts.exposures),
+        facts.merge_pending,
     ]
+
+
+def _values_read(seen: Situation, decisions: Sequence[Decision]) -> Mapping[str, Any]:
+    """The values without those that no decision may have read: what is switched off, and what is sensitive and was
+    not granted in so many words."""
+    placements = [decision.placement for decision in decisions]
+    if not seen.control.switches and not any(placement.sensitive for placement in placements):
+        return seen.facts.values
+    read: dict[str, Any] = {}
+    for placement in placements:
+        values = readable(placement, seen, gate(placement, seen))
+        read.update({name: values[name] for name in facts_read(placement) if name in values})
+    return read
+
+
+def _control(seen: Situation, decisions: Sequence[Decision]) -> list[Any] | None:
+    """The control facts that these decisions may have looked at; who threw a switch, and why, stays out."""
+    control = seen.control
+    switches = [
+        [_SWITCH_KINDS.index(each.kind), each.name, each.until_ms]
+        for each in control.switches
+        if each.in_force(seen.now_ms)
+    ]
+    earned = []
+    for decision in decisions if control.earned else ():
+        message = decision.message
+        if message is not None:
+            keys = [(message.id, message.version, variant.id) for variant in message.variants]
+            earned += [[*key, *control.earned[key]] for key in keys if key in control.earned]
+    if not (switches or control.stale or control.exhausted or earned):
+        return None
+    return [switches, control.stale, sorted(control.exhausted), earned]
 
 
 @lru_cache(maxsize=1024)
@@ -195,6 +248,21 @@ def _decision(decision: Decision, answer: bytes) -> list[Any]:
         bytes(decision.admissible) if len(decision.placement.candidates) < 256 else decision.admissible,
         [[position, _EXCLUSION_AT[why.code], why.detail] for position, why in (decision.excluded or {}).items()],
         answer_digest(answer),
+        _extras(decision),
+    ]
+
+
+def _extras(decision: Decision) -> list[Any] | None:
+    """What most decisions do without."""
+    said = decision.variant_propensity is not None or decision.exposures or decision.weights or decision.fatigue
+    if decision.arm is Arm.TREATMENT and not said:
+        return None
+    return [
+        _ARMS.index(decision.arm),
+        decision.variant_propensity,
+        [list(exposure) for exposure in decision.exposures],
+        array("d", decision.weights).tobytes(),
+        array("d", decision.fatigue).tobytes(),
     ]
 
 
@@ -215,12 +283,13 @@ def _unpack(raw: bytes) -> list[Any]:
 
 def decode(raw: bytes, bundle: Bundle) -> Record:
     """Read a record under the bundle that it was made with."""
-    _, base, customer, _, now_ms, seed, request, facts, decisions, elapsed_us, trace_id, release = _unpack(raw)[:12]
+    unpacked = _unpack(raw)
+    _, base, customer, _, now_ms, seed, request, facts, decisions, elapsed_us, trace_id, release = unpacked[:12]
     by_index = {placement.index: placement for placement in bundle.placements.values()}
     placements = tuple(by_index[index] for index in request[0])
     return Record(
         base=base.hex(),
-        asked=Asked(customer, placements, request[1], request[2], trace_id),
+        asked=Asked(customer, placements, request[1], request[2], trace_id, *request[3:4]),
         bundle=bundle,
         facts=_decode_facts(facts, now_ms, bundle),
         seed=seed,
@@ -228,12 +297,26 @@ def decode(raw: bytes, bundle: Bundle) -> Record:
         answer_digests=tuple(decision[17] for decision in decisions),
         elapsed_us=elapsed_us,
         release=release,
+        control=_decode_control(unpacked[12] if len(unpacked) > 12 else None),
+    )
+
+
+def _decode_control(raw: list[Any] | None) -> Control:
+    if raw is None:
+        return NO_CONTROL
+    switches, stale, exhausted, earned = raw[:4]
+    return Control(
+        switches=tuple(Switch(_SWITCH_KINDS[kind], name, "", "", until_ms, 0) for kind, name, until_ms in switches),
+        stale=stale,
+        exhausted=frozenset(exhausted),
+        earned={(message, version, variant): (good, sends) for message, version, variant, good, sends in earned},
     )
 
 
 def _decode_facts(raw: list[Any], now_ms: int, bundle: Bundle) -> Facts:
     exists, region, timezone, language, consent, suppressions, indexes = raw[:7]
     values, as_of, kinds, contacts, general, ledger = raw[7:13]
+    outcomes, best_hours, exposures, merge_pending = raw[13:17] if len(raw) > 13 else ((), None, {}, False)
     kind_of = [ContactKind(*kind) for kind in kinds]
     return Facts(
         now_ms=now_ms,
@@ -247,15 +330,29 @@ def _decode_facts(raw: list[Any], now_ms: int, bundle: Bundle) -> Facts:
             bundle.facts[index].name: value for index, value in zip(indexes, values, strict=True) if value is not None
         },
         as_of_ms=as_of,
-        contacts=tuple(Contact(packed, kind_of[kind], start, end) for packed, kind, start, end in contacts),
+        contacts=tuple(_decode_contact(contact, kind_of) for contact in contacts),
         general_version=general,
         ledger_version=ledger,
+        outcomes=tuple(
+            PastOutcome(what, None if kind is None else kind_of[kind], at_ms) for what, kind, at_ms in outcomes
+        ),
+        best_hours=best_hours,
+        exposures=exposures,
+        merge_pending=merge_pending,
     )
+
+
+def _decode_contact(raw: list[Any], kind_of: Sequence[ContactKind]) -> Contact:
+    packed, kind, start, end, *flags = raw
+    flag = flags[0] if flags else 0
+    return Contact(packed, kind_of[kind], start, end, bool(flag & 1), bool(flag & 2))
 
 
 def _decode_decision(placement: Placement, raw: list[Any]) -> Decision:
     action, rung, reason, detail, position, variant, window, score, propensity, degraded, funnel = raw[:11]
     retryable, scored, responses, scores, admissible, excluded, _ = raw[11:18]
+    extras = (raw[18] if len(raw) > 18 else None) or [0, None, [], b"", b""]
+    arm, variant_propensity, exposures, weights, fatigue = extras[:5]
     return Decision(
         placement=placement,
         action=_ACTIONS[action],
@@ -275,6 +372,11 @@ def _decode_decision(placement: Placement, raw: list[Any]) -> Decision:
         responses=tuple(array("f", responses)),
         scores=tuple(array("d", scores)),
         admissible=tuple(admissible),
+        arm=_ARMS[arm],
+        variant_propensity=variant_propensity,
+        exposures=tuple(Exposure(*exposure) for exposure in exposures),
+        weights=tuple(array("d", weights)),
+        fatigue=tuple(array("d", fatigue)),
     )
 
 

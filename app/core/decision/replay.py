@@ -6,22 +6,23 @@ only on the CPU and runtime that made the record.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Generator, Sequence
+from typing import NamedTuple, TypeAlias
 
 from app.core.decision.answer import render
 from app.core.decision.arbitrate import Decision, arbitrate
 from app.core.decision.commit import NewContact
 from app.core.decision.eligible import Pool, eligible
+from app.core.decision.failed import without_facts
 from app.core.decision.gate import gate
 from app.core.decision.ids import id_at
 from app.core.decision.ledger import new_contact, with_new
 from app.core.decision.limits import limits
 from app.core.decision.record import Record, answer_digest
 from app.core.decision.score import NOT_SCORED, Scoring, model_to_run
-from app.core.decision.situation import situation
+from app.core.decision.situation import Situation
 from policy.bundle import Message, ModelRef, Placement
-from policy.codes import Degraded
+from policy.codes import Action, Degraded
 from policy.facts import ContactKind
 
 Rescore = Callable[[Placement, ModelRef, Pool], Scoring]
@@ -29,6 +30,19 @@ Rescore = Callable[[Placement, ModelRef, Pool], Scoring]
 _OF_MODELS = frozenset(
     {Degraded.MODEL_MISSING, Degraded.MODEL_FAILED, Degraded.MODEL_TIMEOUT, Degraded.FEATURES_MISSING}
 )
+
+
+class Wanted(NamedTuple):
+    """A pool to be scored: what a decision under way is waiting for."""
+
+    place: int  # of the placement in the request
+    placement: Placement
+    ref: ModelRef
+    pool: Pool
+
+
+#: A request being decided: it yields what shall be scored, is sent the scores, and returns its decisions.
+Deciding: TypeAlias = Generator[Wanted, Scoring, list[Decision]]
 
 
 class Replayed(NamedTuple):
@@ -41,27 +55,65 @@ class Replayed(NamedTuple):
 
 def replay(record: Record, rescore: Rescore | None = None) -> list[Replayed]:
     """Decide every placement of the record again."""
-    seen = situation(record.bundle, record.facts, record.asked.context, record.seed)
+    again = deciding_again(record)
+    scoring: Scoring | None = None
+    while True:
+        try:
+            wanted = next(again) if scoring is None else again.send(scoring)
+        except StopIteration as end:
+            return compared(record, end.value)
+        if rescore is None:
+            scoring = recorded_scoring(record.decisions[wanted.place], wanted.pool)
+        else:
+            scoring = rescore(wanted.placement, wanted.ref, wanted.pool)
+
+
+def deciding_again(record: Record) -> Deciding:
+    """The record's request, under way once more."""
+    return deciding(record.situation, record.asked.placements, record.base, was_unreadable(record.decisions))
+
+
+def deciding(seen: Situation, placements: Sequence[Placement], base: str, unreadable: bool = False) -> Deciding:
+    """Decide the placements in order; each sees what the earlier ones chose. `unreadable`: nothing could be read of
+    the customer, which is not the same as that nothing is known."""
     taken: dict[int, str] = {}
     contacts: list[NewContact] = []
-    replayed = []
-    for place, recorded in enumerate(record.decisions):
-        placement = recorded.placement
-        gated = gate(placement, seen)
-        pool = eligible(placement, seen, gated, taken)
-        ref = model_to_run(placement, pool, gated)
-        scoring = NOT_SCORED
-        if ref is not None:
-            scoring = recorded_scoring(recorded, pool) if rescore is None else rescore(placement, ref, pool)
-        admissible = limits(placement, seen, pool, with_new(record.facts.contacts, contacts))
-        decision = arbitrate(placement, seen, gated, pool, scoring, admissible)
-        new = new_contact(decision, record.base, place, kind_of)
+    decisions: list[Decision] = []
+    for place, placement in enumerate(placements):
+        if unreadable:
+            decision = without_facts(placement, seen, taken)
+        else:
+            gated = gate(placement, seen)
+            pool = eligible(placement, seen, gated, taken)
+            ref = model_to_run(placement, pool, gated)
+            scoring = NOT_SCORED if ref is None else (yield Wanted(place, placement, ref, pool))
+            admissible = limits(placement, seen, pool, with_new(seen.facts.contacts, contacts))
+            decision = arbitrate(placement, seen, gated, pool, scoring, admissible)
+        decisions.append(decision)
+        new = new_contact(decision, base, place, kind_of)
         if new is not None and decision.message is not None:
             contacts.append(new)
             taken[decision.message.index] = placement.id
-        answer = render(decision, id_at(record.base, place), seen.timezone, record.bundle, explain=False)
-        replayed.append(Replayed(decision, answer, answer_digest(answer) == record.answer_digests[place]))
-    return replayed
+    return decisions
+
+
+def compared(record: Record, decisions: Sequence[Decision]) -> list[Replayed]:
+    """The decisions as answers, each beside what the record says was answered."""
+    timezone = record.situation.timezone
+    answers = [
+        render(decision, id_at(record.base, place), timezone, record.bundle, explain=False)
+        for place, decision in enumerate(decisions)
+    ]
+    return [
+        Replayed(decision, answer, answer_digest(answer) == digest)
+        for decision, answer, digest in zip(decisions, answers, record.answer_digests, strict=True)
+    ]
+
+
+def was_unreadable(decisions: Sequence[Decision]) -> bool:
+    """Whether the request was answered without the store: such a request is logged only where something was sent, and
+    no other `send` says that facts were not available."""
+    return any(each.action is Action.SEND and Degraded.FACTS_UNAVAILABLE in each.degraded for each in decisions)
 
 
 def recorded_scoring(recorded: Decision, pool: Pool) -> Scoring:
@@ -69,7 +121,8 @@ def recorded_scoring(recorded: Decision, pool: Pool) -> Scoring:
     altered, and the replay, which ranks by rules, will say that it is not the same."""
     if list(recorded.scored) != list(pool.positions) and recorded.responses:
         return NOT_SCORED
-    of_models = next((what for what in recorded.degraded if what in _OF_MODELS), None)
+    said_since = recorded.degraded[len(pool.degraded) :]  # a switch may have said the same before any model was asked
+    of_models = next((what for what in said_since if what in _OF_MODELS), None)
     return Scoring(recorded.responses, of_models)
 
 

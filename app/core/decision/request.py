@@ -26,3 +26,4 @@ class DecideRequest(NamedTuple):
     dry_run: bool
     idempotency: Idempotency | None
     trace_id: bytes | None  # of the caller's `traceparent`
+    gpc: bool = False  # `Sec-GPC: 1`: a browser's Global Privacy Control, passed on

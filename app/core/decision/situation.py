@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from policy.bundle import Bundle, Placement, Region
 from policy.calendar import Zone
+from policy.control import NO_CONTROL, Control
 from policy.facts import Facts
 from policy.limits import customer_zones
 
@@ -23,6 +24,9 @@ class Situation(NamedTuple):
     timezone: str | None
     language: str | None
     seed: int  # 64 bits; fresh per request, kept over retries
+    customer: str = ""  # the key: who is held out is a hash of it
+    gpc: bool = False  # the caller passed on a browser's Global Privacy Control
+    control: Control = NO_CONTROL
 
     @property
     def now_ms(self) -> int:
@@ -46,7 +50,15 @@ class Situation(NamedTuple):
 _RESOLVED = {"region": "region_code", "timezone": "timezone", "language": "language"}
 
 
-def situation(bundle: Bundle, facts: Facts, context: Mapping[str, Any], seed: int) -> Situation:
+def situation(
+    bundle: Bundle,
+    facts: Facts,
+    context: Mapping[str, Any],
+    seed: int,
+    customer: str = "",
+    gpc: bool = False,
+    control: Control = NO_CONTROL,
+) -> Situation:
     """Resolve region, zone and language (DESIGN section 10, Rules and Consent)."""
     code = facts.region or context.get("region")
     return Situation(
@@ -58,6 +70,9 @@ def situation(bundle: Bundle, facts: Facts, context: Mapping[str, Any], seed: in
         timezone=facts.timezone or context.get("timezone"),
         language=facts.language or context.get("language"),
         seed=seed,
+        customer=customer,
+        gpc=gpc,
+        control=control,
     )
 
 

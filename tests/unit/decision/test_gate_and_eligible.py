@@ -8,13 +8,17 @@ from typing import Any
 
 import pytest
 
+from app.core.decision.eligible import eligible
+from app.core.decision.failed import unknown_situation, without_facts
 from app.core.decision.gate import gate, suppression_in_force
 from app.core.decision.situation import situation
 from policy.bundle import Bundle
-from policy.codes import Exclusion, SuppressionReason
+from policy.codes import Exclusion, Reason, SuppressionReason
+from policy.control import Control
 from policy.facts import Suppression
 from tests.support.contract import contract_bundle
 from tests.support.deciding import DAY_MS, NOW_MS, Decided, decide, facts_of, granted
+from tests.support.pharmacy import off, pharmacy
 
 SCORES = {"alpha": 0.25, "beta": 0.5, "gamma": 0.75, "rich": 0.5, "careful": 0.25}
 
@@ -147,3 +151,105 @@ def test_a_rule_that_fails_lets_no_message_through_and_says_that_it_failed(bundl
     assert decision.message.id == "gamma"
     beta = decision.excluded[1]
     assert (beta.code, beta.detail[0]) == ("not_eligible", "failed")
+
+
+def holding(bundle: Bundle, values: dict[str, Any], personal: bool = True) -> dict[str, bool]:
+    """Which rules of the placement `ruled` and the receipt's hold for a customer, asked one by one."""
+    consent = (granted("marketing"), granted("transactional"), *((granted("personalisation"),) if personal else ()))
+    seen = situation(bundle, facts_of(values, consent=consent), {}, 0)
+    found = {}
+    for name in ("ruled", "receipt"):
+        placement = bundle.placements[name]
+        pool = eligible(placement, seen, gate(placement, seen), {})
+        assert pool.rules is not None
+        assert pool.rules.holds(())
+        found |= {bundle.rules[index].source: pool.rules.holds([index]) for index in placement.rules}
+        all_hold = all(found[bundle.rules[index].source] for index in placement.rules)
+        assert pool.rules.holds(placement.rules) is all_hold
+    return found
+
+
+def test_an_audience_is_asked_the_rules_as_messages_are(bundle: Bundle) -> None:
+    known = {"recency": 3, "zip_code": "Rural", "member": True}
+    assert holding(bundle, known) == {
+        "customer.recency <= 12": True,
+        'customer.zip_code == "Urban"': False,
+        "has(customer.recency)": True,
+        "customer.member": True,
+    }
+
+
+def test_nobody_is_in_an_audience_whose_rule_misses_a_fact_fails_or_may_not_be_run(bundle: Bundle) -> None:
+    assert not any(
+        holding(bundle, {"recency": "three"})[rule] for rule in ("customer.recency <= 12", "customer.member")
+    )
+    assert not any(holding(bundle, {"recency": 3, "member": True}, personal=False).values())
+
+
+def test_no_rules_are_asked_where_the_gate_stops(bundle: Bundle) -> None:
+    seen = situation(bundle, facts_of(consent=()), {}, 0)
+    placement = bundle.placements["ruled"]
+    assert eligible(placement, seen, gate(placement, seen), {}).rules is None
+
+
+@pytest.mark.parametrize("binding", ["limits", "cooldowns", "exclusions", "budgets"])
+def test_without_facts_nothing_goes_out_that_is_counted(binding: str) -> None:
+    bundle = pharmacy()
+    unknown = unknown_situation(bundle, {}, NOW_MS, 0)
+    placement = bundle.placements["order_receipt"]
+    assert without_facts(placement, unknown, {}).action == "send"
+    own = dataclasses.replace(placement.candidates[placement.default], **{binding: (0,)})
+    bound = dataclasses.replace(placement, candidates=(own,), default=0)
+    assert without_facts(bound, unknown, {}).reason is Reason.FACTS_UNAVAILABLE
+
+
+def test_a_switch_that_has_ended_no_longer_stands_in_the_way_of_anything() -> None:
+    bundle, facts = pharmacy(), facts_of({"recency": 3})
+    ended = Control(tuple(off(kind, name, NOW_MS) for kind, name in [("message", "tips"), ("feature", "recency")]))
+    assert decide(bundle, facts, ["banner"], control=ended).first.message.id == "tips"
+
+
+def test_a_message_switched_off_is_left_out_also_where_nothing_but_rules_is_looked_at(bundle: Bundle) -> None:
+    """Such a placement goes a quicker way, as long as nothing at all is switched off."""
+    facts, scores = facts_of({"member": True}, region="US", consent=()), {"upsell": 0.9, "thanks": 0.1}
+    assert decide(bundle, facts, ["receipt"], model=scores).first.message.id == "upsell"
+    control = Control((off("message", "upsell"),))
+    assert decide(bundle, facts, ["receipt"], model=scores, control=control).first.message.id == "thanks"
+
+
+def test_a_message_that_reveals_two_things_is_explained_by_the_same_one_every_time() -> None:
+    bundle = pharmacy()
+    placement = bundle.placements["banner"]
+    candidates = [
+        dataclasses.replace(each, sensitive=frozenset({"sensitive:union", "sensitive:family"}))
+        if each.message.id == "baby_box"
+        else each
+        for each in placement.candidates
+    ]
+    changed = dataclasses.replace(placement, candidates=tuple(candidates))
+    changed_bundle = dataclasses.replace(bundle, placements={**bundle.placements, "banner": changed})
+    decision = decide(changed_bundle, facts_of({"visits": 9}, region="US", consent=()), ["banner"]).first
+    assert [why.detail for why in decision.excluded.values() if why.code == "sensitive_message"] == [
+        ("sensitive", "sensitive:family")
+    ]
+
+
+def test_what_a_message_itself_needs_consent_for_must_be_granted_too_where_it_is_sensitive() -> None:
+    """In an opt-out region silence permits the message's own purpose; for what is sensitive it does not."""
+    bundle = pharmacy()
+    placement = bundle.placements["banner"]
+    at = next(at for at, each in enumerate(placement.candidates) if each.message.id == "care_call")
+    own = dataclasses.replace(placement.candidates[at], sensitive=frozenset({"sensitive:health"}))
+    candidates = tuple(own if position == at else each for position, each in enumerate(placement.candidates))
+    changed = dataclasses.replace(placement, candidates=candidates)
+    changed_bundle = dataclasses.replace(bundle, placements={**bundle.placements, "banner": changed})
+
+    def chosen(*more: str) -> str:
+        consent = tuple(granted(purpose) for purpose in ("marketing", "personalisation", *more))
+        found: str = decide(
+            changed_bundle, facts_of({"recency": 1}, region="US", consent=consent), ["banner"]
+        ).first.message.id
+        return found
+
+    assert chosen() == "tips"
+    assert chosen("care") == "care_call"

@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 
-from policy.calendar import ANYWHERE, QUARTER_MS, Unit, period, zones_of_country
+from policy import calendar
+from policy.calendar import ANYWHERE, QUARTER_MS, Unit, period, stretches, zones_of_country
 
 HOUR_MS = 3_600_000
 
@@ -88,3 +89,64 @@ def test_a_country_has_its_zones_and_a_subdivision_those_of_its_country() -> Non
     assert zones_of_country("US-CA") == zones_of_country("US")
     assert len(zones_of_country("US")) > 4
     assert zones_of_country("ZZ") == ()
+
+
+def test_a_day_that_a_zone_skipped_is_no_day() -> None:
+    """Samoa had no 30 December 2011."""
+    midnight_ms = at("2011-12-30T10:00")
+    assert period("day", "Pacific/Apia", midnight_ms - 1) == (midnight_ms - 24 * HOUR_MS, midnight_ms)
+    assert period("day", "Pacific/Apia", midnight_ms) == (midnight_ms, midnight_ms + 24 * HOUR_MS)
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "change", "before", "after"),
+    [
+        ("Europe/Berlin", "2026-03-29", "2026-03-29T01:00:00", 60, 120),
+        ("Europe/Berlin", "2026-10-25", "2026-10-25T01:00:00", 120, 60),
+        ("Australia/Lord_Howe", "2026-04-04", "2026-04-04T15:00:00", 660, 630),
+        ("Antarctica/Troll", "2026-03-29", "2026-03-29T01:00:00", 0, 120),
+        ("America/St_Johns", "2010-03-14", "2010-03-14T03:31:00", -210, -150),  # one minute after midnight
+        ("Pacific/Apia", "2011-12-30", "2011-12-30T10:00:00", -600, 840),  # from one side of the date line to the other
+    ],
+)
+def test_a_day_is_cut_where_clocks_are_changed(zone: str, day: str, change: str, before: int, after: int) -> None:
+    first_ms, change_ms = at(f"{day}T00:00"), at(change)
+    assert stretches(zone, first_ms // (24 * HOUR_MS)) == (
+        (first_ms, change_ms, before * 60_000),
+        (change_ms, first_ms + 24 * HOUR_MS, after * 60_000),
+    )
+
+
+def test_on_other_days_clocks_run_on() -> None:
+    first_ms = at("2026-11-24T00:00")
+    day = first_ms // (24 * HOUR_MS)
+    for zone, minutes in (("Asia/Kathmandu", 345), ("America/New_York", -300), (-570, -570), ("UTC", 0)):
+        assert stretches(zone, day) == ((first_ms, first_ms + 24 * HOUR_MS, minutes * 60_000),)
+
+
+def test_a_change_at_midnight_in_greenwich_cuts_neither_day() -> None:
+    """Gaza goes forward at 02:00, two hours ahead of it."""
+    changed_ms = at("2026-03-28T00:00")
+    day = changed_ms // (24 * HOUR_MS)
+    assert stretches("Asia/Gaza", day - 1) == ((changed_ms - 24 * HOUR_MS, changed_ms, 2 * HOUR_MS),)
+    assert stretches("Asia/Gaza", day) == ((changed_ms, changed_ms + 24 * HOUR_MS, 3 * HOUR_MS),)
+
+
+def test_zones_come_from_the_package_and_not_from_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two nodes with other zone files would disagree on when it is night, and a replay would find another answer."""
+
+    def never(*_: object) -> None:
+        raise AssertionError("the machine was asked")
+
+    calendar._tzinfo.cache_clear()
+    monkeypatch.setattr("policy.calendar.ZoneInfo", type("FromPackage", (ZoneInfo,), {"__new__": never}))
+    assert calendar._tzinfo("Europe/Berlin").utcoffset(datetime(2026, 7, 1)) == timedelta(hours=2)
+    calendar._tzinfo.cache_clear()
+
+
+def test_a_zone_that_only_the_machine_knows_is_asked_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr("policy.calendar.ZoneInfo", lambda name: asked.append(name) or ZoneInfo("UTC"))
+    assert calendar._tzinfo("Moon/Tranquility") is ZoneInfo("UTC")
+    assert asked == ["Moon/Tranquility"]
+    calendar._tzinfo.cache_clear()

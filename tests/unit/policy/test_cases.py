@@ -12,20 +12,26 @@ import yaml
 
 from app.settings import DEMO_BUNDLE
 from policy.bundle import Bundle, Region, Window
-from policy.codes import Degraded, SuppressionReason
+from policy.codes import Degraded
 from policy.compile import load
-from policy.consent import contact_permission
+from policy.consent import contact_permission, personalisation_permission, unknown_region
 from policy.durations import seconds
-from policy.facts import ConsentEntry, ContactKind, Suppression
+from policy.facts import ContactKind
 from policy.limits import customer_zones, fullest_window
 from tests.support.deciding import DAY_MS, NOW_MS, contact, decide, facts_of, kind
+from tests.support.said import consent_of, suppression_of
 
 CASES = Path(__file__).parents[3] / "policy" / "cases"
 
 
+def page(name: str) -> Any:
+    """A file of cases; every value is text."""
+    return yaml.load((CASES / f"{name}.yaml").read_text(), yaml.BaseLoader)
+
+
 def cases(name: str) -> Any:
     """One parameter a case; the sentence is its name."""
-    table = yaml.load((CASES / f"{name}.yaml").read_text(), yaml.BaseLoader)["cases"]
+    table = page(name)["cases"]
     sentences = [each["case"] for each in table]
     assert len(sentences) == len(set(sentences))
     return pytest.mark.parametrize("case", table, ids=sentences)
@@ -41,28 +47,36 @@ def between_ms(text: str) -> tuple[int, int]:
     return instant_ms(first), instant_ms(last or first)
 
 
-def consent_of(text: str) -> ConsentEntry:
-    found = re.fullmatch(r"(granted|denied) (\w+) by (\w+|any channel) on (\S+)", text)
-    assert found is not None, text
-    state, purpose, channel, at = found.groups()
-    return ConsentEntry(purpose, _channel(channel), state, "consent", "form", instant_ms(at))  # type: ignore[arg-type]
-
-
-def _channel(words: str) -> str:
-    return "*" if words == "any channel" else words
-
-
 def none_or(text: str | None) -> str | None:
     return None if text in (None, "none") else text
 
 
+def country(name: str, law: str) -> Region:
+    found = re.fullmatch(r"[^(]*\((\w+)\)(?:, only as ([^;]+))?(?:; GPC denies (.+))?", law)
+    assert found is not None, law
+    mode, bases, denies = found.groups()
+    return Region(
+        "default" if name == "everywhere else" else name,
+        mode,  # type: ignore[arg-type]
+        mode,  # type: ignore[arg-type]
+        gpc_denies=frozenset(denies.split(" and ") if denies else ()),
+        bases=frozenset(bases.split(" or ")) if bases else None,
+    )
+
+
 @cases("consent")
 def test_consent(case: dict[str, Any]) -> None:
-    rows = {"DE": Region("DE", "opt_in", "opt_in"), "US": Region("US", "opt_out", "opt_out")}
+    rows = {name: country(name, law) for name, law in page("consent")["countries"].items()}
+    rows["default"] = rows.pop("everywhere else")
     code = none_or(case["region"])
-    region = None if code is None else rows.get(code[:2], Region("default", "opt_in", "opt_in"))
+    region = unknown_region(rows) if code is None else rows.get(code) or rows.get(code[:2]) or rows["default"]
     purpose, _, channel = case["may we"].partition(" by ")
-    found = contact_permission([consent_of(each) for each in case["said"]], purpose, channel, region)
+    said, now_ms = [consent_of(each) for each in case["said"]], instant_ms(page("consent")["today"])
+    gpc = "browser" in case
+    if purpose == "personalisation":
+        found = personalisation_permission(said, channel, region, now_ms, gpc)
+    else:
+        found = contact_permission(said, purpose, channel, region, now_ms, gpc)
     permitted, state, *ground = case["answer"].split(", ")
     assert (found.permitted, found.state) == (permitted == "yes", state)
     if ground:
@@ -109,11 +123,6 @@ def test_ladder(case: dict[str, Any], demo: Bundle) -> None:
     message = decision.message.id if decision.message else "nothing"
     assert f"{message} ({decision.rung.value}, {decision.reason.value})" == case["answer"]
     assert decision.degraded == tuple(case.get("degraded", ()))
-
-
-def suppression_of(text: str) -> Suppression:
-    reason, _, scope = text.partition(" on ")
-    return Suppression(_channel(scope), SuppressionReason(reason), 0)
 
 
 def sent_of(text: str, bundle: Bundle) -> Any:

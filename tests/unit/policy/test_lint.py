@@ -315,20 +315,15 @@ def test_parts_that_are_not_in_force_yet_say_so_with_their_line(folder: Folder) 
     for file, part in (
         ("features.yaml", "spend_90d"),
         ("events.yaml", "order_completed:"),
-        ("limits.yaml", "fatigue"),
-        ("limits.yaml", "spring_total"),
-        ("placements.yaml", "send_hours"),
-        ("consent.yaml", "  US:"),
-        ("experiments.yaml", "global_holdout"),
-        ("data.yaml", "ip_address"),
+        ("placements.yaml", "unsubscribe"),
+        ("data.yaml", "retention"),
     ):
         assert folder.line(file, part) in [note.line for note in notes if note.file == file], part
 
 
 def test_parts_in_force_are_not_noted(folder: Folder) -> None:
     files = {note.file for note in folder.report().notes if note.code == "not_in_force"}
-    assert files == {"features.yaml", "events.yaml", "limits.yaml", "placements.yaml", "consent.yaml",
-                     "experiments.yaml", "data.yaml"}  # fmt: skip
+    assert files == {"features.yaml", "events.yaml", "placements.yaml", "data.yaml"}
     assert not [note for note in folder.report().notes if "email_weekly" in note.message]
 
 

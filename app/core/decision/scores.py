@@ -1,0 +1,79 @@
+"""What every scored candidate is worth: the terms of its score, as the placement counts them (`policy.arbitration`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TypeAlias
+
+from app.core.decision.eligible import Pool
+from app.core.decision.limits import counted_contacts
+from app.core.decision.situation import Situation
+from policy.arbitration import Terms, in_force, powered, worths
+from policy.bundle import Placement
+from policy.fatigue import fatigue_factors
+
+#: Scores of the pool's messages, in its order; then their context weights and their fatigue factors, which the bundle
+#: alone does not tell; empty: all 1. A bare tuple, since it is taken apart at once.
+Worths: TypeAlias = tuple[Sequence[float], Sequence[float], Sequence[float]]
+UNSCORED: Worths = ((), (), ())
+
+
+def worths_of(placement: Placement, situation: Situation, pool: Pool, responses: Sequence[float]) -> Worths:
+    """`responses`: what the model predicts of each message of the pool."""
+    terms = _terms(placement, pool)
+    fatigue: Sequence[float] = ()
+    if situation.facts.contacts and placement.fatigue is not None:
+        fatigue = _fatigue(placement, situation, pool.positions)
+    scores = worths(powered(responses, placement.terms.propensity), terms, fatigue)
+    return scores, _weights(placement, terms), fatigue
+
+
+def _terms(placement: Placement, pool: Pool) -> Sequence[Terms]:
+    """The terms in force of the pool's messages, in its order."""
+    fixed = fixed_terms(placement)
+    if pool.weights and placement.terms.context_weight:
+        weights = pool.weights
+        return [
+            Terms(fixed[position].value, fixed[position].lever, weights.get(position, fixed[position].context_weight))
+            for position in pool.positions
+        ]
+    return fixed if len(pool.positions) == len(fixed) else [fixed[position] for position in pool.positions]
+
+
+@lru_cache(maxsize=1024)
+def fixed_terms(placement: Placement) -> tuple[Terms, ...]:
+    """By position; a weight that is a rule is asked for in each request and stands here as 1."""
+    messages = [candidate.message for candidate in placement.candidates]
+    return tuple(
+        in_force(
+            Terms(m.value, m.lever, m.context_weight if isinstance(m.context_weight, float) else 1.0), placement.terms
+        )
+        for m in messages
+    )
+
+
+def _weights(placement: Placement, terms: Sequence[Terms]) -> Sequence[float]:
+    """The context weights as they were counted; none where all are 1."""
+    if not _weighs(placement):
+        return ()
+    weights = tuple([each.context_weight for each in terms])
+    return weights if any(weight != 1.0 for weight in weights) else ()
+
+
+@lru_cache(maxsize=1024)
+def _weighs(placement: Placement) -> bool:
+    """Whether a context weight can be other than 1."""
+    messages = [candidate.message for candidate in placement.candidates]
+    return placement.terms.context_weight and any(message.context_weight != 1.0 for message in messages)
+
+
+def _fatigue(placement: Placement, situation: Situation, positions: Sequence[int]) -> Sequence[float]:
+    """Fatigue factors; none where all are 1. Counted from the ledger as it was read: what the same request chose for
+    more important placements is not in it, since a factor prefers and forbids nothing (limits count it)."""
+    if placement.fatigue is None or not placement.terms.fatigue:
+        return ()
+    counted = counted_contacts(situation, situation.facts.contacts)
+    candidates = [placement.candidates[position] for position in positions]
+    factors = tuple(fatigue_factors(placement.fatigue, counted, situation.now_ms, candidates))
+    return factors if any(factor != 1.0 for factor in factors) else ()

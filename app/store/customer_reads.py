@@ -1,0 +1,77 @@
+"""What is stored of one customer, for people: the profile by name, and the history of consent."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+from redis.asyncio import Redis
+
+from app.store.customer_trouble import MovedTo, follow, merged_into, store_errors, unknown_customer
+from app.store.described import Profile, describe_profile
+from app.store.fields import FieldRegistry
+from app.store.history import Change, changes_of
+from app.store.keys import Keys
+from app.store.profile import MERGE, UPDATED, UnknownField, merge_of
+
+
+class Known(NamedTuple):
+    """All that is stored of a customer."""
+
+    customer: str  # who was asked for, or, of one who was merged into another, the other
+    profile: Profile
+    contacts: int  # that the ledger holds
+    now_ms: int  # the store's clock
+
+
+class CustomerReader:
+    """Reads customers, off the hot path. Every method raises Problem: `store_unavailable`, `unknown_customer`."""
+
+    def __init__(self, client: Redis, keys: Keys, fields: FieldRegistry) -> None:
+        self._client = client
+        self._keys = keys
+        self._fields = fields
+
+    async def read(self, customer: str) -> Known:
+        """All that is stored of a customer."""
+        return await follow(customer, self._read_once)
+
+    async def history(self, customer: str) -> list[Change]:
+        """What changed about a customer, the newest first; of one who was merged into another, what changed of both."""
+        with store_errors():
+            became = await merged_into(self._client, self._keys.profile(customer))
+            names = [customer] if became is None else [customer, became]
+            entries = [(name, entry) for name in names for entry in await self._entries(name)]
+            if not entries and not await self._client.hexists(self._keys.profile(names[-1]), UPDATED):
+                raise unknown_customer()
+            try:
+                changes = self._changes(entries)
+            except UnknownField:  # another process has allocated ids since
+                await self._fields.refresh()
+                changes = self._changes(entries)
+        # The list is in the order of recording; within an instant the later entry is the newer one.
+        return sorted(changes, key=lambda change: change.recorded_ms)[::-1]
+
+    async def _entries(self, customer: str) -> list[bytes]:
+        return cast("list[bytes]", await self._client.lrange(self._keys.history(customer), 0, -1))
+
+    def _changes(self, entries: list[tuple[str, bytes]]) -> list[Change]:
+        return [change for name, entry in entries for change in changes_of(name, entry, self._fields)]
+
+    async def _read_once(self, customer: str) -> Known | MovedTo:
+        names = self._keys.of(customer)
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.time()
+        pipeline.hgetall(names.profile)
+        pipeline.zcard(names.ledger)
+        (seconds, micros), stored, contacts = await pipeline.execute()
+        became = merge_of(stored.get(MERGE))[1]
+        if became is not None:
+            return MovedTo(became)
+        if UPDATED not in stored:
+            raise unknown_customer()
+        try:
+            profile = describe_profile(stored, self._fields)
+        except UnknownField:  # another process has allocated ids since
+            await self._fields.refresh()
+            profile = describe_profile(stored, self._fields)
+        return Known(customer, profile, contacts, seconds * 1000 + micros // 1000)

@@ -1,0 +1,373 @@
+"""Everything that can happen to a few customers, at once: many callers ask several servers, tell them what became of
+messages, withdraw and grant again, switch things off and on, while commits are held up and lost. What was asked and
+answered is kept as a `History`.
+
+The choices follow from a seed. The interleaving does not: that is the machine's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from app.store.decisions import COMMIT
+from tests.support.everything import (
+    DEFERRED,
+    EXPIRING,
+    HELD,
+    LIMITS,
+    PAUSED,
+    REGION,
+    RIVALS,
+    SCARCE,
+    TRANSACTIONAL,
+    TRIED,
+    WAVE_S,
+    WORDED,
+    ZONE,
+)
+from tests.support.history import FOREVER, Asked, History, Merge, Off, Said, Span, Stop, Told
+from tests.support.scripted import ProxyBeside, ScriptedProxy
+from tests.support.server import CONSENTS, Answer, Client
+
+#: What is asked for, the limited ones more often.
+PLACEMENTS = (*LIMITS, *LIMITS, SCARCE, WORDED, TRIED, DEFERRED, TRANSACTIONAL)
+SWITCHED = (("placement", "open"), ("message", "twice_a"), ("placement", "thrice"), ("message", "red_offer"))
+#: What is told of a message in the end, and how often; `late`: long after, when a reservation may have expired.
+STORIES: tuple[tuple[tuple[str, ...], float], ...] = (
+    ((), 40),
+    (("not_sent",), 16),
+    (("dropped",), 6),
+    (("sent",), 10),
+    (("sent", "dropped"), 5),
+    (("sent", "delivered", "clicked"), 4),
+    (("not_sent", "sent"), 3),
+    (("late", "sent"), 4),
+    (("complained",), 1.5),
+    (("unsubscribed",), 1.5),
+)
+SAID = {"source": "preference_centre", "basis": "consent"}
+EVERY_SCOPE = ("email", "all")
+BUDGET_MS = 1000
+
+
+@dataclass
+class Storm:
+    """The callers, and what they know."""
+
+    clients: list[Client]
+    customers: list[str]
+    rng: random.Random
+    proxy: ProxyBeside | None = None  # of the last server
+    merge: Callable[[str, str], Awaitable[None]] | None = None
+    history: History = field(default_factory=History)
+    bodies: dict[str, bytes] = field(default_factory=dict)  # decision → the answer that it came in
+    repeats: dict[tuple[str, str], set[bytes]] = field(default_factory=dict)  # of each idempotency key
+    lost: int = 0  # replies that never came
+    _keys: dict[str, list[tuple[str, dict[str, Any], float]]] = field(default_factory=dict)
+    _turns: dict[str, asyncio.Lock] = field(default_factory=dict)
+    _until_s: float = 0.0
+
+    # Single steps
+
+    async def welcome(self) -> None:
+        """All customers are known, and allow everything. What is named for the first time here is learnt by all
+        servers within a moment, in which they suppress."""
+        for customer in self.customers:
+            body = {
+                "attributes": {"visits": self.rng.randint(0, 9)}, "region": REGION, "timezone": ZONE,
+                "consent": [*CONSENTS, {**CONSENTS[0], "channel": "sms"}],
+            }  # fmt: skip
+            begun = time.time()
+            await self._put(f"/v1/customers/{customer}", body)
+            self.history.said.append(Said(customer, True, Span(begun, time.time())))
+
+    async def ask(
+        self, customer: str, placements: tuple[str, ...], server: int, key: str | None = None, trigger: str = "none"
+    ) -> list[dict[str, Any]]:
+        """Ask once; nothing where the server was too busy."""
+        body = {"customer": customer, "placements": list(placements), "explain": True, "budget_ms": BUDGET_MS}
+        return await self._ask(body | {"context": {"trigger": trigger}}, server, key, time.time())
+
+    async def _ask(
+        self, body: dict[str, Any], server: int, key: str | None, first_asked_s: float
+    ) -> list[dict[str, Any]]:
+        headers = {} if key is None else {"idempotency-key": key}
+        answer = await self.clients[server].ask("POST", "/v1/decide", body, headers)
+        ended = time.time()
+        if answer.status == 503:
+            return []
+        assert answer.status == 200, answer.body
+        decisions = answer.json()["decisions"]
+        at = Span(first_asked_s, ended)
+        asked = Asked(body["customer"], tuple(body["placements"]), server, at, tuple(decisions), key)
+        self.history.asked.append(asked)
+        self.bodies.update((each["decision_id"], answer.body) for each in decisions)
+        if key is not None and (not any(each["retryable"] for each in decisions) or _sends(decisions)):
+            self.repeats.setdefault((body["customer"], key), set()).add(answer.body)
+        return list(decisions)
+
+    async def tell(self, decision_id: str, what: str, event_id: str | None = None) -> None:
+        begun = time.time()
+        body = {"type": what} | ({} if event_id is None else {"event_id": event_id})
+        answer = await self._any.ask("POST", f"/v1/decisions/{decision_id}/outcomes", body)
+        assert answer.status == 200, answer.body
+        happened_s = datetime.fromisoformat(answer.json()["at"]).timestamp()
+        self.history.told.append(Told(decision_id, what, Span(begun, time.time()), happened_s))
+
+    async def say(self, customer: str, granted: bool, for_s: float | None = None) -> None:
+        """Until it is in force: what was said within the same millisecond as a refusal is not."""
+        while True:
+            begun, body = time.time(), {"state": "granted" if granted else "denied", **SAID}
+            expires_s = FOREVER if for_s is None else round(begun + for_s, 3)
+            if for_s is not None:
+                body["expires_at"] = datetime.fromtimestamp(expires_s, UTC).isoformat()
+            answer = await self._put(f"/v1/customers/{customer}/consent/marketing/email", body)
+            if answer.json()["applied"]:
+                self.history.said.append(Said(customer, granted, Span(begun, time.time()), expires_s))
+                return
+
+    async def stop(self, customer: str) -> None:
+        begun = time.time()
+        await self._put(f"/v1/customers/{customer}/suppressions/email", {"reason": "manual", "source": "desk"})
+        self.history.stops.append(Stop(customer, Span(begun, time.time())))
+
+    async def lift(self, customer: str) -> None:
+        begun = time.time()
+        for scope in EVERY_SCOPE:
+            answer = await self._any.ask("DELETE", f"/v1/customers/{customer}/suppressions/{scope}")
+            assert answer.status == 200, answer.body
+        for stop in self.history.stops:
+            if stop.customer == customer and stop.lifted_at.end == FOREVER:
+                stop.lifted_at = Span(begun, time.time())
+
+    async def off(self, kind: str, name: str) -> Off:
+        server = self.rng.randrange(len(self.clients))
+        begun, body = time.time(), {"state": "off", "by": "crm_oncall", "why": "a drill"}
+        answer = await self.clients[server].ask("PUT", f"/v1/switches/{kind}/{name}", body)
+        assert answer.status == 200, answer.body
+        off = Off(kind, name, server, Span(begun, time.time()))
+        self.history.switches.append(off)
+        return off
+
+    async def on(self, off: Off) -> None:
+        begun = time.time()
+        await self._put(f"/v1/switches/{off.kind}/{off.name}", {"state": "on", "by": "crm_oncall", "why": "over"})
+        off.on_at = Span(begun, time.time())
+
+    async def join(self, loser: str, winner: str) -> None:
+        assert self.merge is not None
+        begun = time.time()
+        await self.merge(loser, winner)
+        self.history.merges.append(Merge(loser, winner, Span(begun, time.time())))
+
+    @property
+    def _any(self) -> Client:
+        """What is said is said to a server whose way to the store is never disturbed."""
+        return self.rng.choice(self.clients[: 2 if self.proxy is None else -1])
+
+    async def _put(self, path: str, body: Any) -> Answer:
+        answer = await self._any.ask("PUT", path, body)
+        assert answer.status == 200, answer.body
+        return answer
+
+    # All of it at once
+
+    async def rage(self, seconds: float, askers: int) -> None:
+        """Everything at once, for a while."""
+        self._until_s = time.time() + seconds
+        async with asyncio.timeout(seconds + 60), asyncio.TaskGroup() as group:
+            for _ in range(askers):
+                group.create_task(self._keep_asking(group, self._own_chance()))
+            for customer in self.customers:
+                group.create_task(self._change_mind(customer, self._own_chance()))
+            group.create_task(self._switch(self._own_chance()))
+            if self.proxy is not None:
+                group.create_task(self._disturb(self.proxy, self._own_chance()))
+            if self.merge is not None:
+                group.create_task(self._merge(self._own_chance()))
+        if self.proxy is not None:
+            self.proxy.heal()
+
+    def _own_chance(self) -> random.Random:
+        return random.Random(self.rng.getrandbits(64))
+
+    @property
+    def _going(self) -> bool:
+        return time.time() < self._until_s
+
+    async def _keep_asking(self, group: asyncio.TaskGroup, rng: random.Random) -> None:
+        while self._going:
+            decisions = await self._ask_something(rng)
+            if not decisions:
+                await asyncio.sleep(rng.uniform(0, 0.02))
+            for each in decisions:
+                # A receipt that was sent without the store is logged when it is back: nothing can be told of it before.
+                if each["action"] == "send" and "facts_unavailable" not in each["degraded"]:
+                    group.create_task(self._tell_story(each, rng))
+
+    async def _ask_something(self, rng: random.Random) -> list[dict[str, Any]]:
+        server, customer = rng.randrange(len(self.clients)), rng.choice(self.customers)
+        used = self._keys.setdefault(customer, [])
+        if used and rng.random() < 0.15:
+            key, body, first_s = rng.choice(used[-4:])
+            return await self._ask(body, server, key, first_s)
+        placements = tuple(dict.fromkeys(rng.choices(PLACEMENTS, k=rng.randint(1, 3))))
+        if rng.random() > 0.3:
+            return await self.ask(customer, placements, server, trigger=rng.choice(["none", "browse"]))
+        body = {"customer": customer, "placements": list(placements), "explain": True, "budget_ms": BUDGET_MS}
+        used.append((f"key-{rng.getrandbits(40):x}", body, time.time()))
+        return await self._ask(body, server, used[-1][0], used[-1][2])
+
+    async def _tell_story(self, decision: dict[str, Any], rng: random.Random) -> None:
+        decision_id, placement = decision["decision_id"], decision["placement"]
+        stories, weights = zip(*STORIES, strict=True)
+        (story,) = rng.choices(stories, weights)
+        if placement == PAUSED and rng.random() < 0.15:
+            story = ("sent", "converted")
+        if not self._first_to_tell(decision_id):
+            return
+        for what in story:
+            if what == "late":
+                await asyncio.sleep(rng.uniform(0, 2 * WAVE_S) if placement == EXPIRING else 0)
+                continue
+            await asyncio.sleep(rng.choice([0, 0, rng.uniform(0, 0.3)]))
+            event_id = f"evt-{rng.getrandbits(40):x}" if rng.random() < 0.2 else None
+            for _ in range(1 if event_id is None else 2):
+                await self._tell(decision_id, what, event_id)
+
+    def _first_to_tell(self, decision_id: str) -> bool:
+        """Of the callers that got the same answer under one key, one tells."""
+        return sum(each["decision_id"] == decision_id for a in self.history.asked for each in a.decisions) == 1
+
+    async def _tell(self, decision_id: str, what: str, event_id: str | None) -> None:
+        if what not in ("complained", "unsubscribed"):
+            await self.tell(decision_id, what, event_id)
+            return
+        customer = next(a.customer for a in self.history.asked for d in a.decisions if d["decision_id"] == decision_id)
+        async with self._turn(customer):
+            await self.tell(decision_id, what, event_id)
+            if not any(told.decision_id == decision_id and told.what == what for told in self.history.told[:-1]):
+                self.history.stops.append(Stop(customer, self.history.told[-1].at))
+
+    def _turn(self, customer: str) -> asyncio.Lock:
+        """What is said about a customer, and those who became one with it, is said one after the other."""
+        return self._turns.setdefault(min(self.history.may_be(customer)), asyncio.Lock())
+
+    async def _change_mind(self, customer: str, rng: random.Random) -> None:
+        while self._going:
+            await asyncio.sleep(rng.uniform(0.2, 1.2))
+            async with self._turn(customer):
+                what = rng.random()
+                if what < 0.35:
+                    await self.say(customer, granted=False)
+                elif what < 0.55:
+                    await self.say(customer, granted=True, for_s=rng.uniform(0.05, 0.5))
+                elif what < 0.75:
+                    await self.stop(customer)
+            await asyncio.sleep(rng.uniform(0, 0.4))
+            async with self._turn(customer):
+                await self.say(customer, granted=True)
+                await self.lift(customer)
+
+    async def _switch(self, rng: random.Random) -> None:
+        while self._going:
+            off = await self.off(*rng.choice(SWITCHED))
+            await asyncio.sleep(rng.uniform(0.9, 1.8))
+            await self.on(off)
+            await asyncio.sleep(rng.uniform(0, 1.0))
+
+    async def _disturb(self, proxy: ProxyBeside, rng: random.Random) -> None:
+        """Now and then a commit waits in the network, or its reply is lost with the connection."""
+        while self._going:
+            await asyncio.sleep(rng.uniform(0.1, 0.5))
+            if rng.random() < 0.3:
+                proxy.do(lambda faulty: faulty.when(COMMIT.sha, lambda: self._lose(faulty)))
+            else:
+                wait_s = rng.uniform(0, 0.2)
+                proxy.do(lambda faulty, wait_s=wait_s: faulty.when(COMMIT.sha, lambda: asyncio.sleep(wait_s)))  # type: ignore[misc]
+
+    def _lose(self, faulty: ScriptedProxy) -> None:
+        self.lost += 1
+        faulty.cut_after(0)
+
+    async def _merge(self, rng: random.Random) -> None:
+        """Half of the customers become another one, one after the other."""
+        pairs = list(zip(self.customers[::4], self.customers[1::4], strict=False))
+        wait_s = (self._until_s - time.time()) / (len(pairs) + 1)
+        for loser, winner in pairs:
+            await asyncio.sleep(wait_s)
+            async with self._turn(loser), self._turn(winner):
+                await self.join(loser, winner)
+
+    # Quiet again
+
+    async def calm(self) -> None:
+        """Everything is allowed and on again."""
+        for off in self.history.switches:
+            if off.on_at.end == FOREVER:
+                await self.on(off)
+        for customer in self.customers:
+            await self.say(customer, granted=True)
+            await self.lift(customer)
+
+    async def use_up(self, within_s: float = 25.0) -> list[str]:
+        """Ask until nothing is left, and again while reservations expire and lost commits are taken back. Gives the
+        limits that could not be used up."""
+        give_up_at = time.time() + within_s
+        while True:
+            for customer in self.customers:
+                await self._ask_for_all(customer)
+            short = self.short()
+            if not short or time.time() > give_up_at:
+                return short
+            await asyncio.sleep(0.1)
+
+    async def _ask_for_all(self, customer: str) -> None:
+        left = list(LIMITS)
+        while left:
+            wanted = tuple(left[:4])
+            decisions = await self.ask(customer, wanted, self.rng.randrange(len(self.clients)))
+            for each in decisions:
+                if each["action"] != "send" and not each["retryable"]:
+                    left.remove(each["placement"])
+
+    def short(self) -> list[str]:
+        """Limits of which a customer surely has less than they allow, though all was asked for."""
+        now_s, have = time.time(), {}
+        for each in self.history.contacts():
+            if each.surely_at(now_s):
+                owner = self.history.winner_of(each.customer)
+                have[owner, each.placement] = have.get((owner, each.placement), 0) + 1
+        held_out = {a.customer for a in self.history.asked for d in a.decisions if d["reason"] == "holdout"}
+        missing = []
+        for owner in sorted({self.history.winner_of(each) for each in self.customers}):
+            for placement, most in LIMITS.items():
+                got = have.get((owner, placement), 0)
+                rival = placement in RIVALS and any(have.get((owner, each)) for each in RIVALS if each != placement)
+                if got < most and not rival and not (placement == HELD and owner in held_out):
+                    missing.append(f"{owner} has {got} of {most} in `{placement}`")
+        return missing
+
+
+def _sends(decisions: list[dict[str, Any]]) -> bool:
+    return any(each["action"] == "send" for each in decisions)
+
+
+@asynccontextmanager
+async def switched_off(storm: Storm, kind: str, name: str) -> AsyncIterator[Off]:
+    off = await storm.off(kind, name)
+    try:
+        yield off
+    finally:
+        await storm.on(off)
+
+
+__all__ = ["BUDGET_MS", "Storm", "json", "switched_off"]
