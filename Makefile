@@ -6,6 +6,7 @@
 #   make bench   the standard job against its peers            ARGS="--quick"
 #   make prove   the guarantees again, with many more interleavings: several minutes
 #   make train   trains and registers the demo's model         ARGS="--data DIR"
+#   make mutate  makes small mistakes in policy/ and sees which ones the tests notice: an hour   ARGS='"policy.hours*"'
 #   make lock    resolves the lock files again, for every platform and Python
 #   make newcomer  builds the package, installs it apart, and serves with it
 
@@ -17,7 +18,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
            --no-emit-index-url --no-emit-find-links --strip-extras
 
-.PHONY: run test lint bench prove train lock newcomer clean
+.PHONY: run test lint bench prove mutate train lock newcomer clean
 .DEFAULT_GOAL := test
 
 run: $(VENV)/.run
@@ -37,6 +38,9 @@ bench: $(VENV)/.dev
 
 prove: $(VENV)/.dev
 	$(BIN)/pytest -m long tests/guarantees tests/faults
+
+mutate: $(VENV)/.dev
+	nice -n 19 $(BIN)/python -m tests.mutation.run $(ARGS)
 
 train: $(VENV)/.dev
 	$(BIN)/python -m models.train $(ARGS)

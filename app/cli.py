@@ -21,6 +21,8 @@ audit = typer.Typer(help="What reviewers ask about a bundle.", no_args_is_help=T
 app.add_typer(keys, name="keys")
 app.add_typer(demo, name="demo")
 app.add_typer(audit, name="audit")
+customers = typer.Typer(help="What operators do to customers.", no_args_is_help=True)
+app.add_typer(customers, name="customers")
 
 KeysFile = Annotated[Path, typer.Option("--file", envvar="NEXTBEST_KEYS_FILE", help="The keys file.")]
 FromLog = Annotated[bool, typer.Option("--from-log", help="Read the decision log of the store instead of a file.")]
@@ -152,7 +154,9 @@ def records(
 def replay(
     file: Annotated[Path | None, typer.Argument(help="A file that `nextbest records` made.")] = None,
     from_log: FromLog = False,
-    rescore: Annotated[bool, typer.Option("--rescore", help="Run the models again instead of the scores then.")] = False,
+    rescore: Annotated[
+        bool, typer.Option("--rescore", help="Run the models again instead of the scores then.")
+    ] = False,
     url_of_store: StoreUrl = None,
     since: Since = None,
     last: Last = None,
@@ -166,7 +170,9 @@ def replay(
     def run() -> Replay:
         settings = _settings({})
         searched = record_commands.registries(settings, settings.bundle) if rescore else None
-        with record_commands.records(settings, record_commands.Source(file, from_log, url_of_store, since, last)) as each:
+        with record_commands.records(
+            settings, record_commands.Source(file, from_log, url_of_store, since, last)
+        ) as each:
             path, found = each
             parts = replay_all(path, found, processes, searched)
             return record_commands.added(parts, Replay(), found.records, "replayed")
@@ -270,6 +276,27 @@ def keys_revoke(file: KeysFile, key_id: Annotated[str, typer.Argument(metavar="I
 
     if not _or_fail(lambda: keys_file.revoke(file, key_id)):
         _fail(f"the keys file has no key `{key_id}`: `nextbest keys list` shows all")
+
+
+@customers.command("merge")
+def customers_merge(
+    loser: Annotated[str, typer.Argument(help="The key that becomes the other one.")],
+    winner: Annotated[str, typer.Argument(help="The key that all of it is under from then on.")],
+    why: Annotated[str, typer.Option(help="The reason, for the history.")] = "",
+    bundle: Annotated[
+        Path | None, typer.Option(envvar="NEXTBEST_BUNDLE", help="Folder of the bundle that is served.")
+    ] = None,
+    url_of_store: StoreUrl = None,
+) -> None:
+    """Makes two customers, who are one person, one. It cannot be undone. Contacts, refusals and stops of both hold; of
+    everything else the winner's, and what it lacks. If it breaks off, the servers finish it, or the same command."""
+    from app.merge_command import CannotMerge, merge
+
+    settings = _settings({} if bundle is None else {"bundle": bundle})
+    try:
+        typer.echo(f"{loser} is {merge(settings, url_of_store, loser, winner, why)} now")
+    except CannotMerge as error:
+        _fail(str(error))
 
 
 @demo.command("load")

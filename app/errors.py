@@ -18,6 +18,7 @@ PROBLEM_JSON = "application/problem+json"
 PROBLEMS: dict[str, tuple[int, str]] = {
     "malformed_http": (400, "this is not HTTP/1.1"),
     "malformed_json": (400, "the body is not JSON"),
+    "malformed_body": (400, "the body cannot be unpacked"),
     "invalid_request": (422, "the request does not fit the contract"),
     "unknown_placement": (422, "the bundle has no such placement"),
     "unknown_context": (422, "the bundle declares no such context attribute"),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from app.core.decision.record import Record, base_of_record, bundle_digest_of, decode
+from app.core.decision.record import Record, bundle_digest_of, decode
 from app.core.decision.replay import Wanted
 from app.core.decision.score import Scoring
 from app.records_file import Chunk, Contents, records_of
@@ -19,13 +19,14 @@ from policy.bundle import Bundle
 from policy.compile import from_canonical
 
 Result = TypeVar("Result")
+Made_co = TypeVar("Made_co", covariant=True)
 Answer = Callable[[Sequence[Wanted]], list[Scoring]]
 
 
-class Worker(Protocol[Result]):
+class Worker(Protocol[Made_co]):
     """What a process does with a chunk of records."""
 
-    def __call__(self, raws: Sequence[bytes]) -> Result: ...
+    def __call__(self, raws: Sequence[bytes]) -> Made_co: ...
 
 
 class Bundles:
@@ -76,9 +77,7 @@ def results(
     context = multiprocessing.get_context("spawn")  # nothing of this process may be shared: it has threads
     processes = min(processes, len(found.chunks))
     with context.Pool(processes, _begin, (path, make, arguments)) as pool:
-        yield from zip(
-            (chunk.records for chunk in found.chunks), pool.imap(_work_on, found.chunks), strict=True
-        )
+        yield from zip((chunk.records for chunk in found.chunks), pool.imap(_work_on, found.chunks), strict=True)
 
 
 _work: tuple[Path, Worker[object]] | None = None  # of a process that does nothing else
@@ -94,6 +93,3 @@ def _work_on(chunk: Chunk) -> object:
         raise RuntimeError("the process was not begun")
     path, work = _work
     return work(list(records_of(path, chunk)))
-
-
-__all__ = ["Bundles", "Worker", "base_of_record", "results", "together"]

@@ -98,7 +98,11 @@ class Replaying:
 
 
 def _answer(rescorer: Rescorer | None) -> Answer:
-    return rescorer.score if rescorer is not None else lambda wanted: []
+    return rescorer.score if rescorer is not None else _nothing_to_run
+
+
+def _nothing_to_run(wanted: Sequence[Wanted]) -> list[Scoring]:
+    raise AssertionError(f"{len(wanted)} pools wait for scores that their records hold")
 
 
 def _again(record: Record, rescore: bool, found: Replay) -> Generator[Wanted, Scoring, list[Replayed] | None]:

@@ -79,7 +79,9 @@ def _change(change: Change, tally: Tally) -> dict[str, Any]:
         "change": change.value,
         **_share(tally.changes[change], tally.decisions),
         "why": [{"rule": rule, **_share(count, tally.decisions)} for rule, count in _ordered(rules)],
-        "examples": [{"decision_id": decision, "customer": whose} for decision, whose in tally.examples.get(change, ())],
+        "examples": [
+            {"decision_id": decision, "customer": whose} for decision, whose in tally.examples.get(change, ())
+        ],
     }
 
 
@@ -96,7 +98,9 @@ def _before_after(counts: Counter[tuple[str, str]], what: str) -> list[dict[str,
     both: Counter[str] = Counter()
     for (_, name), count in counts.items():
         both[name] += count
-    return [{what: name, "before": counts["before", name], "after": counts["after", name]} for name, _ in _ordered(both)]
+    return [
+        {what: name, "before": counts["before", name], "after": counts["after", name]} for name, _ in _ordered(both)
+    ]
 
 
 def _moves(counts: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
@@ -109,7 +113,9 @@ def _parts(kind: str, tally: Tally) -> list[dict[str, Any]]:
     rows = []
     for name, decisions in _ordered(sizes):
         sends = {when: tally.parts[kind, name, when] for when in ("before", "after")}
-        changes = {change.value: tally.parts[kind, name, change.value] for change in Change if change is not Change.SAME}
+        changes = {
+            change.value: tally.parts[kind, name, change.value] for change in Change if change is not Change.SAME
+        }
         rows.append({kind: name, "decisions": decisions, "sends": sends, "changes": changes})
     return rows
 
@@ -119,11 +125,11 @@ def _notes(tally: Tally, new: Bundle, old: Sequence[Bundle]) -> Iterable[str]:
     for (what, name), count in sorted(tally.notes.items()):
         yield _NOTES[what].format(name=name, count=count)
     if tally.scores["model_run"]:
-        yield f"{tally.scores['model_run']} decisions were scored by running the model now, {tally.scores['recorded']} by recorded scores"
+        ran, recorded = tally.scores["model_run"], tally.scores["recorded"]
+        yield f"{ran} decisions were scored by running the model now, {recorded} by the scores of then"
     if tally.scores["no_model"]:
         yield f"{tally.scores['no_model']} decisions were ranked by rules, because the model could not be run"
-    for refused in sorted(tally.refused):
-        yield refused
+    yield from sorted(tally.refused)
     yield from _unknown(new, old)
     for count, why in (
         (tally.aborted, "were decided and never answered: left out"),
@@ -139,9 +145,9 @@ def _unknown(new: Bundle, old: Sequence[Bundle]) -> Iterable[str]:
     messages = sorted({name for bundle in old for name in uncounted_contacts(bundle, new)})
     if messages:
         named = ", ".join(f"`{name}`" for name in messages)
-        yield f"the new bundle counts contacts with {named}, and records do not hold them: its limits have more room here"
+        yield f"the new bundle counts contacts with {named}, and records do not hold them: they have more room here"
     if new.cooldowns and not all(bundle.cooldowns for bundle in old):
-        yield "the new bundle pauses after outcomes, and records of a bundle without pauses hold none: fewer pauses here"
+        yield "the new bundle pauses after outcomes, and records of a bundle without any hold none: fewer here"
     known = {budget.id for bundle in old for budget in bundle.budgets}
     for budget in new.budgets:
         if budget.id not in known:
@@ -160,9 +166,10 @@ def as_table(found: dict[str, Any]) -> None:
     console.print(f"Simulated: {name} {_short(digest)}", style="bold", highlight=False)
     console.print(
         f"{found['decisions']:,} decisions of {found['requests']:,} requests, {_day(found['from'])} to "
-        f"{_day(found['until'])}, recorded under {', '.join(map(_short, found['recorded_under']))}",
+        f"{_day(found['until'])} UTC",
         highlight=False,
     )
+    console.print(f"recorded under {', '.join(map(_short, found['recorded_under']))}", highlight=False)
     if all(each["change"] == Change.SAME for each in found["changes"]):
         console.print("Nothing differs.", style="bold green")
     else:
@@ -204,7 +211,9 @@ def _print_pairs(console: Console, title: str, rows: Sequence[dict[str, Any]], w
         column.justify = "right"
     for row in rows:
         difference = row["after"] - row["before"]
-        table.add_row(Text(row[what]), f"{row['before']:,}", f"{row['after']:,}", f"{difference:+,}" if difference else "")
+        table.add_row(
+            Text(row[what]), f"{row['before']:,}", f"{row['after']:,}", f"{difference:+,}" if difference else ""
+        )
     console.print(table)
 
 

@@ -1,5 +1,5 @@
-"""`nextbest why`: asks a running server why a customer gets a message, or none. It asks dry: nothing is reserved, nothing
-is logged.
+"""`nextbest why`: asks a running server why a customer gets a message, or none. It asks dry: nothing is reserved, and
+nothing is logged.
 
 Speaks to the server from outside, over HTTP, as any client would, with the scopes `decide` and `read`.
 """
@@ -59,7 +59,9 @@ class Server:
             raise _refusal(error) from error
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
-            raise CannotTell(f"no server answers at {self._url} ({reason}): start one, or name it with `--url`") from error
+            raise CannotTell(
+                f"no server answers at {self._url} ({reason}): start one, or name it with `--url`"
+            ) from error
 
 
 class Refused(CannotTell):

@@ -41,5 +41,7 @@ def _print(console: Console, title: str, lines: Iterable[Line]) -> None:
     table.add_column(overflow="fold")
     for mark, what, detail in lines:
         style = _COLOURS[mark]
-        table.add_row(Text(mark, style=style), Text(what, style="dim" if mark is Mark.OPEN else ""), Text(detail, style="dim"))
+        table.add_row(
+            Text(mark, style=style), Text(what, style="dim" if mark is Mark.OPEN else ""), Text(detail, style="dim")
+        )
     console.print(table)

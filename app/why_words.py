@@ -1,16 +1,16 @@
 """What the server said, in plain words: an answer in one sentence, the gate, every candidate, and one message's whole
 way through the checks. Pure.
 
-The order of checks is that of `app.core.decision`: gate, eligible, limits, arbitrate. A candidate carries the first that
-stopped it, so those before it are passed, and those after it were not looked at.
+The order of checks is that of `app.core.decision`: gate, eligible, limits, arbitrate. A candidate carries the first
+that stopped it, so those before it are passed, and those after it were not looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
 from app.why import Told
@@ -66,8 +66,8 @@ def sentence(told: Told) -> str:
         subject = f", “{message['subject']}”" if message["subject"] else ""
         wording = f"`{message['id']}` ({message['variant']}{subject})"
         return f"{told.customer} would get {wording} in {place}: {_HOW[reason]}."
-    about = more or decision.get("detail") or ""
-    why = _WHY_NOT.get(reason, _HOW.get(reason, code)) + (f" ({about.replace('_', ' ')})" if about else "")
+    about = more.replace("_", " ") or decision.get("detail") or ""
+    why = _WHY_NOT.get(reason, code) + (f" ({about})" if about else "")
     if decision["action"] == Action.DEFER:
         begins = told_time(told, decision["send_window"]["not_before"])
         return f"{told.customer} would get nothing in {place} now: {why}. Ask again from {begins} on."
@@ -86,7 +86,10 @@ def window(told: Told) -> str:
 
 
 def gate(told: Told) -> Iterator[Line]:
-    """Switches, suppressions, both consents."""
+    """Where the customer is, switches, suppressions, both consents."""
+    profile = told.profile or {}
+    place = [profile[name] for name in ("region", "timezone") if profile.get(name)]
+    yield Line(Mark.OPEN, f"lives in {', '.join(place)}" if place else "nobody knows where they live")
     yield from _switches(told)
     yield from _suppressions(told)
     yield _contact(told)
@@ -99,16 +102,17 @@ def _switches(told: Told) -> Iterator[Line]:
         ("all", "*"), ("placement", placement["id"]), ("purpose", placement["purpose"]), ("purpose", PERSONALISATION),
         ("model", placement["model"]), *(("message", name) for name in placement["messages"]),
     }  # fmt: skip
-    for switch in told.switches:
-        if (switch["kind"], switch["name"]) in concerned or switch["kind"] in ("region", "feature"):
-            until = f", until {told_time(told, switch['until'])}" if switch.get("until") else ", until it is turned on"
-            yield Line(
-                Mark.STOPPED if _stops(told, switch) else Mark.OPEN,
-                f"{switch['kind']} {switch['name']} is switched off",
-                f"by {switch['by']}: {switch['why']}{until}",
-            )
-    if not told.switches:
-        yield Line(Mark.PASSED, "nothing is switched off")
+    wide = ("region", "feature")  # whether one of these matters here, only the server can tell
+    off = [each for each in told.switches if each["kind"] in wide or (each["kind"], each["name"]) in concerned]
+    for switch in off:
+        until = f", until {told_time(told, switch['until'])}" if switch.get("until") else ", until it is turned on"
+        yield Line(
+            Mark.STOPPED if _stops(told, switch) else Mark.OPEN,
+            f"{switch['kind']} {switch['name']} is switched off",
+            f"by {switch['by']}: {switch['why']}{until}",
+        )
+    if not off:
+        yield Line(Mark.PASSED, "nothing that matters here is switched off")
 
 
 def _stops(told: Told, switch: Mapping[str, Any]) -> bool:
@@ -137,12 +141,17 @@ def _contact(told: Told) -> Line:
     what = f"contact for {purpose} by {channel}: {state}"
     if reason in (Reason.CONSENT_UNKNOWN, Reason.CONSENT_DENIED):
         return Line(Mark.STOPPED, what, said or told.decision.get("detail") or "")
-    if reason.partition(":")[0] in (Reason.SUPPRESSED, Reason.SWITCHED_OFF, Reason.MERGE_PENDING, Reason.FACTS_UNAVAILABLE):
+    if reason.partition(":")[0] in (
+        Reason.SUPPRESSED,
+        Reason.SWITCHED_OFF,
+        Reason.MERGE_PENDING,
+        Reason.FACTS_UNAVAILABLE,
+    ):
         return Line(Mark.OPEN, what, said)
     if state == "granted":
         return Line(Mark.PASSED, what, said)
     if placement["class"] == "transactional":
-        return Line(Mark.PASSED, what, said or "transactional mail needs none")
+        return Line(Mark.PASSED, what, f"{said}; transactional mail needs no consent")
     return Line(Mark.PASSED, what, _ground(told, "contact") or said)
 
 
@@ -189,7 +198,11 @@ def candidates(told: Told) -> Iterator[Line]:
             score = told.decision["score"]
             yield Line(Mark.PASSED, name, "chosen" + ("" if score is None else f", worth {score:.4g}"))
         elif name in excluded:
-            yield Line(Mark.STOPPED, name, "; ".join(filter(None, (_why_not(excluded[name]), room_again(told, excluded[name])))))
+            yield Line(
+                Mark.STOPPED,
+                name,
+                "; ".join(filter(None, (_why_not(excluded[name]), room_again(told, excluded[name])))),
+            )
         elif told.decision["reason"] == Reason.HOLDOUT:
             yield Line(Mark.OPEN, name, "could be sent, and is held out")
         else:

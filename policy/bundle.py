@@ -15,7 +15,9 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 from policy.codes import Arm
+from policy.event_rules import EventRules
 from policy.expressions import Expression
+from policy.feature_rules import FeatureRule
 
 FactType: TypeAlias = Literal["int", "float", "bool", "string", "enum"]
 Class: TypeAlias = Literal["marketing", "transactional"]
@@ -397,6 +399,8 @@ class Bundle:
     #: What is done with personal data on its way, by attribute or kind of identity (`email`, …): the PII matrix.
     handling: Mapping[str, Handling] = field(default_factory=lambda: MappingProxyType({}))
     not_in_force: tuple[str, ...] = ()  # authored parts that this release accepts and does not act on yet
+    events: EventRules = field(default_factory=EventRules)  # what is collected
+    features: tuple[FeatureRule, ...] = ()  # what is folded from it
 
     def region(self, code: str | None) -> Region | None:
         """The row for an ISO 3166 code, most specific first (`US-CA`, `US`, `default`); None where no region is

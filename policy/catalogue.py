@@ -8,15 +8,31 @@ from types import MappingProxyType
 
 from policy.bundle import ContextField, Fact, FactType, QuietHours, Region
 from policy.durations import seconds
+from policy.feature_rules import value_type
 from policy.schema import Documents
 from policy.schema.facts import STRING_BYTES_MAX, Attribute, ContextAttribute, Feature
 from policy.schema.rules import DAYS, Quiet
 from policy.schema.rules import Region as AuthoredRegion
 from policy.schema.types import minute_of_day
 
-#: What a fold gives: a count of events, a sum, the favourite key, a number of days, or whether a funnel is open.
+#: What a fold gives: a count of events, a sum, the favourite key, a number of days, whether a funnel is open, …
+#: The last value is of its property's type (`policy.feature_rules.value_type`).
 FOLD_TYPES: Mapping[str, FactType] = MappingProxyType(
-    {"count": "int", "sum": "float", "affinity": "string", "recency": "int", "funnel": "bool"}
+    {
+        "count": "int",
+        "sum": "float",
+        "affinity": "string",
+        "recency": "int",
+        "funnel": "bool",
+        "mean": "float",
+        "min": "float",
+        "max": "float",
+        "distinct": "int",
+        "decayed": "float",
+        "rate": "float",
+        "sessions": "int",
+        "hours": "string",
+    }
 )
 PERSONALISATION = "personalisation"  # the gate asks for it by this name, so that every bundle has it
 
@@ -28,7 +44,7 @@ def facts(documents: Documents) -> tuple[Fact, ...]:
     features = documents.features.features
     return (
         *(_attribute(index, each, owner) for index, each in enumerate(attributes)),
-        *(_feature(index, each, owner) for index, each in enumerate(features, len(attributes))),
+        *(_feature(index, each, owner, documents) for index, each in enumerate(features, len(attributes))),
     )
 
 
@@ -54,8 +70,8 @@ def _attribute(index: int, authored: Attribute, owner: str) -> Fact:
     )
 
 
-def _feature(index: int, authored: Feature, owner: str) -> Fact:
-    kind = FOLD_TYPES[authored.fold]
+def _feature(index: int, authored: Feature, owner: str, documents: Documents) -> Fact:
+    kind = FOLD_TYPES.get(authored.fold) or value_type(authored, documents)
     return Fact(
         index=index,
         name=authored.id,

@@ -36,7 +36,9 @@ from policy.bundle import (
 )
 from policy.codes import Arm
 from policy.durations import seconds
+from policy.event_rules import event_rules
 from policy.expressions import Expression, compiled, conditions
+from policy.feature_rules import feature_rules
 from policy.lint import BundleError, examine
 from policy.not_in_force import not_in_force
 from policy.schema import Documents, offers, rules
@@ -107,6 +109,8 @@ def _compiled(documents: Documents, canonical: bytes) -> Bundle:
         decisions_retention_s=_seconds_or_none(documents.data.retention.decisions),
         handling=_frozen({name: _handling(row) for name, row in documents.data.data.items()}),
         not_in_force=tuple(str(part) for part in not_in_force(documents)),
+        events=event_rules(documents),
+        features=feature_rules(documents),
     )
 
 

@@ -180,10 +180,11 @@ def _last_end(entries: Iterable[ConsentEntry]) -> int | None:
 
 
 def merged_suppressions(mine: Iterable[Suppression], theirs: Iterable[Suppression]) -> tuple[Suppression, ...]:
-    """The stops of both profiles, each since the first time that it was said. Sorted."""
+    """The stops of both profiles, each since the last time that it was said: a word in between does not lift it.
+    Sorted."""
     found: dict[tuple[str, str], Suppression] = {}
     for stop in (*mine, *theirs):
         key = (stop.scope, stop.reason.value)
-        if key not in found or stop.at_ms < found[key].at_ms:
+        if key not in found or stop.at_ms > found[key].at_ms:
             found[key] = stop
     return tuple(found[key] for key in sorted(found))

@@ -101,13 +101,12 @@ def _covers(own: str, source: str) -> bool:
 
 
 def _events(documents: Documents, feature: facts.Feature) -> list[facts.Event]:
-    names = [*(feature.on or ()), *((feature.funnel.after, feature.funnel.without) if feature.funnel else ())]
-    return [event for event in documents.events.events if event.id in names]
+    return [event for event in documents.events.events if event.id in feature.events]
 
 
 def _sources(documents: Documents, feature: facts.Feature) -> Iterator[tuple[str, str]]:
     """(what, sensitivity) of each event and property that a feature is folded from, where it was written."""
-    name = feature.sum or (feature.affinity.key if feature.affinity else None)
+    name = feature.property_name
     for event in _events(documents, feature):
         if "sensitivity" in event.model_fields_set:
             yield f"event `{event.id}`", event.sensitivity

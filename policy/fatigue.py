@@ -20,6 +20,7 @@ contact that was opened makes room.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from math import exp2
 
 from policy.bundle import Candidate, Fatigue
@@ -56,11 +57,13 @@ def fatigue_factors(
             weight = _weight(fatigue, contact, now_ms)
             sent[key] = sent.get(key, 0) + weight
             engaged[key] = engaged.get(key, 0) + weight * contact.engaged
-    factors = []
-    for candidate in candidates:
-        key = _subject(candidate.message.category or "", candidate.message.id)
-        factors.append(1.0 / (1.0 + _score(fatigue, sent[key], engaged[key]) / fatigue.limit) if key in sent else 1.0)
-    return factors
+    lowered = {key: 1.0 / (1.0 + _score(fatigue, sent[key], engaged[key]) / fatigue.limit) for key in sent}
+    return [lowered.get(_subject_of(candidate), 1.0) for candidate in candidates]
+
+
+@lru_cache(maxsize=65536)
+def _subject_of(candidate: Candidate) -> tuple[str, str]:
+    return _subject(candidate.message.category or "", candidate.message.id)
 
 
 def _subject(category: str, message: str) -> tuple[str, str]:

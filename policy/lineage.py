@@ -151,8 +151,7 @@ def _sources(documents: Documents) -> Iterator[Edge]:
         if fact.kind == "attribute":
             yield Edge(Node(Kind.SOURCE, fact.owner), _fact(fact.kind, fact.name))
     for feature in documents.features.features:
-        names = [*(feature.on or ()), *((feature.funnel.after, feature.funnel.without) if feature.funnel else ())]
-        yield from (Edge(Node(Kind.EVENT, name), Node(Kind.FEATURE, feature.id)) for name in names)
+        yield from (Edge(Node(Kind.EVENT, name), Node(Kind.FEATURE, feature.id)) for name in feature.events)
     yield from (Edge(CALLER, Node(Kind.CONTEXT, name)) for name in catalogue.context(documents))
 
 

@@ -5,8 +5,9 @@ doubt in Python too (comparisons between a fact and a constant of its declared t
 become one Python function for all rules of a placement, which costs about 1 µs in all.
 
 What is not beyond doubt has no quick form: arithmetic, functions, whole numbers against decimal ones beyond 2⁵³. And a
-fact that is missing raises `KeyError`, upon which the library runs the rules: whether an absent fact matters
-(`a || b` where `a` fails and `b` holds) is for the library to say. A property test holds the two forms together.
+fact that is missing raises `KeyError`, upon which each rule is run by itself, and those that miss one by the library:
+whether an absent fact matters (`a || b` where `a` fails and `b` holds) is for the library to say. Only of a rule that
+is a single comparison there is no doubt. A property test holds the two forms together.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
 from policy.bundle import Bundle, Placement
-from policy.expressions import text_of
+from policy.expressions import Expression, text_of
 from policy.grammar import Node, parse
 
 Facts: TypeAlias = Mapping[str, Any]
@@ -28,11 +29,19 @@ _COMPARISONS: dict[str, type[ast.cmpop]] = {
 _EXACT_INT_MAX = 2**53
 
 
+class QuickRule(NamedTuple):
+    """One rule: `run(customer, context)` gives its verdict alone in a tuple; KeyError where a fact is missing."""
+
+    number: int  # of the rule in the bundle
+    run: Callable[[Facts, Facts], tuple[bool, ...]]
+    compares: bool  # it is a single comparison: without its fact it has no verdict
+
+
 class QuickRules(NamedTuple):
-    """`run(customer, context)` gives the verdicts of the rules at `indexes`; KeyError where a fact is missing.
+    """`run(customer, context)` gives the verdicts of the rules in `each`; KeyError where a fact is missing.
     `others` are the rules without a quick form."""
 
-    indexes: tuple[int, ...]
+    each: tuple[QuickRule, ...]
     run: Callable[[Facts, Facts], tuple[bool, ...]]
     others: tuple[int, ...]
 
@@ -44,17 +53,45 @@ class _NotQuick(Exception):
 @lru_cache(maxsize=1024)
 def quick_rules(bundle: Bundle, placement: Placement) -> QuickRules:
     """The quick form of a placement's rules. Translated once."""
+    found = {index: quick_rule(bundle, index) for index in placement.rules}
+    verdicts = [_verdict(bundle, index) for index, quick in found.items() if quick is not None]
+    return QuickRules(
+        each=tuple(quick for quick in found.values() if quick is not None),
+        run=_function(verdicts),
+        others=tuple(index for index, quick in found.items() if quick is None),
+    )
+
+
+@lru_cache(maxsize=4096)
+def quick_rule(bundle: Bundle, index: int) -> QuickRule | None:
+    """The quick form of one rule; None where it has none. Translated once."""
+    try:
+        verdict = _verdict(bundle, index)
+    except _NotQuick:
+        return None
+    facts = [part for part in ast.walk(verdict) if isinstance(part, ast.Subscript)]
+    return QuickRule(index, _function([verdict]), isinstance(verdict, ast.Compare) and len(facts) == 1)
+
+
+@lru_cache(maxsize=4096)
+def quick_number(bundle: Bundle, expression: Expression) -> Callable[[Facts, Facts], tuple[float, ...]] | None:
+    """The quick form of a rule that chooses between numbers (`context.trigger == 'browse' ? 1.2 : 1.0`), alone in a
+    tuple; None where it has none."""
+    try:
+        return _function([_translator(bundle).number(parse(expression.source))])
+    except _NotQuick:
+        return None
+
+
+def _verdict(bundle: Bundle, index: int) -> ast.expr:
+    return _translator(bundle).condition(parse(bundle.rules[index].expression.source))
+
+
+@lru_cache(maxsize=64)
+def _translator(bundle: Bundle) -> _Translator:
     types: dict[tuple[str, str], str] = {("customer", fact.name): fact.type for fact in bundle.facts}
     types |= {("context", name): declared.type for name, declared in bundle.context.items()}
-    translator = _Translator({name: _kind(declared) for name, declared in types.items()})
-    indexes, verdicts, others = [], [], []
-    for index in placement.rules:
-        try:
-            verdicts.append(translator.condition(parse(bundle.rules[index].expression.source)))
-            indexes.append(index)
-        except _NotQuick:
-            others.append(index)
-    return QuickRules(tuple(indexes), _function(verdicts), tuple(others))
+    return _Translator({name: _kind(declared) for name, declared in types.items()})
 
 
 def _kind(declared: str) -> str:
@@ -67,13 +104,13 @@ def _integer(literal: Node) -> int:
     return int(literal.text, 16 if literal.text.startswith("0x") else 10)
 
 
-def _function(verdicts: list[ast.expr]) -> Callable[[Facts, Facts], tuple[bool, ...]]:
+def _function(verdicts: list[ast.expr]) -> Callable[[Facts, Facts], tuple[Any, ...]]:
     arguments = ast.arguments(
         posonlyargs=[ast.arg("customer"), ast.arg("context")], args=[], kwonlyargs=[], kw_defaults=[], defaults=[]
     )
     tree = ast.Expression(ast.Lambda(arguments, ast.Tuple(verdicts, ast.Load())))
     code = compile(ast.fix_missing_locations(tree), "<rules>", "eval")
-    run: Callable[[Facts, Facts], tuple[bool, ...]] = eval(code)  # noqa: S307 (a tree of our own making, no text)
+    run: Callable[[Facts, Facts], tuple[Any, ...]] = eval(code)  # noqa: S307 (a tree of our own making, no text)
     return run
 
 
@@ -95,10 +132,24 @@ class _Translator:
                 return self._comparison(_COMPARISONS[node.text](), *node.parts)
         if node.kind == "prefix" and node.text == "!":
             return ast.UnaryOp(ast.Not(), self.condition(node.parts[0]))
-        if node.kind == "literal" and node.type == "bool":
-            return ast.Constant(node.text == "true")
-        if node.kind == "select" and self._kind_of(node) == "bool":
+        if node.kind in ("literal", "select") and self._kind_of(node) == "bool":
             return self._value(node)
+        return self._presence(node)
+
+    def _presence(self, node: Node) -> ast.expr:
+        """`has(customer.age)`. A fact that is there has a value, so that its key tells."""
+        if node.kind != "call" or node.text != "has" or node.type != "function" or not self._kind_of(node.parts[0]):
+            raise _NotQuick
+        fact = node.parts[0]
+        return ast.Compare(ast.Constant(fact.text), [ast.In()], [ast.Name(fact.parts[0].text, ast.Load())])
+
+    def number(self, node: Node) -> ast.expr:
+        """A decimal number: a constant, or a choice between two."""
+        if node.kind == "choose":
+            condition, then, otherwise = node.parts
+            return ast.IfExp(self.condition(condition), self.number(then), self.number(otherwise))
+        if node.kind == "literal" and node.type in ("double", "int"):
+            return ast.Constant(float(node.text) if node.type == "double" else float(_integer(node)))
         raise _NotQuick
 
     def _comparison(self, operator: ast.cmpop, left: Node, right: Node) -> ast.expr:

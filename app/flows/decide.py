@@ -30,7 +30,7 @@ from app.core.decision.commit import (
 )
 from app.core.decision.eligible import Pool, eligible
 from app.core.decision.failed import undecided, unknown_situation, without_facts
-from app.core.decision.gate import Gate, gate
+from app.core.decision.gate import UNREAD, Gate, gate
 from app.core.decision.ids import base_of, id_at
 from app.core.decision.ledger import forget_before_ms, new_contact, new_exposures, with_new
 from app.core.decision.limits import limits
@@ -95,7 +95,7 @@ class Proposal(NamedTuple):
     base: str
     decisions: tuple[Decision, ...]
     answers: tuple[bytes, ...]  # rendered, without `excluded`
-    personal: tuple[bool, ...]
+    gates: tuple[Gate, ...]
     contacts: tuple[NewContact, ...]
 
 
@@ -227,8 +227,7 @@ class Decider:
                 taken[decision.message.index] = placement.id
             watch.mark(ARBITRATE)
         answers = _rendered(decisions, base, seen)
-        personal = tuple(gated.personal for gated in gates)
-        return Proposal(seen, base, tuple(decisions), answers, personal, tuple(contacts))
+        return Proposal(seen, base, tuple(decisions), answers, tuple(gates), tuple(contacts))
 
     async def _score(self, placement: Placement, pool: Pool, gated: Gate, deadline: float) -> Scoring:
         ref = model_to_run(placement, pool, gated)
@@ -253,7 +252,7 @@ class Decider:
             proposal.situation,
             proposal.decisions,
             proposal.answers,
-            proposal.personal,
+            proposal.gates,
             watch.elapsed_ns() // 1000,
             self.release,
             self._record_explanation,
@@ -313,7 +312,7 @@ class Decider:
         answers = _rendered(decisions, base, unknown)
         made = (new_contact(decision, base, place, self._store.kind_of) for place, decision in enumerate(decisions))
         contacts = tuple(new for new in made if new is not None)
-        return Proposal(unknown, base, decisions, answers, (False,) * len(decisions), contacts)
+        return Proposal(unknown, base, decisions, answers, (UNREAD,) * len(decisions), contacts)
 
     def _unread(
         self, request: DecideRequest, customer: str, watch: Watch, instead: Unreadable | Twin | Refused, draw: Draw
@@ -340,7 +339,9 @@ class Decider:
         proposal = self._proposal_without_facts(customer, unknown, tuple(decisions), chance)
         if proposal.contacts and not request.dry_run:
             intent, _ = self._intent(request, customer, proposal, watch, None)
-            if not self._reconciler.log_later(intent._replace(general_version=None, idempotency=None)):
+            # Whatever the versions are now: it has been sent.
+            intent = intent._replace(general_version=None, ledger_version=None, idempotency=None)
+            if not self._reconciler.log_later(intent):
                 return self._undecided(request, customer, watch, Reason.FACTS_UNAVAILABLE, Degraded.FACTS_UNAVAILABLE)
         answered = self._respond(request, customer, proposal, watch)
         answered.failures = ((READ_FAILED, unreadable.kind),)

@@ -64,6 +64,9 @@ class Merges:
         for _ in range(TRIES):
             became, into = await self._store.became(loser), await self._store.became(winner)
             if became == into:
+                # The pointer comes early: it may have been set by somebody who died before the rest was done.
+                for under_way in await self._store.under_way(into):
+                    await self._finish(under_way)
                 return into
             merge = await self._store.begin(became, into, who, why)
             if merge is None:

@@ -66,7 +66,7 @@ class DecisionAnswer(BaseModel):
     arm: Arm = Field(description="What is done with the customer here, to measure what deciding is worth.")
     degraded: list[Degraded]
     funnel: FunnelAnswer
-    retryable: bool = Field(description="Asking again may help; such an answer is not logged.")
+    retryable: bool = Field(description="Asking again may help; no repeat of an idempotency key gets this answer.")
     experiments: dict[str, str] | None = Field(
         None, description="The customer's arm in each experiment that mattered here; absent where none did."
     )

@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter
 from app.core.identity import looks_direct
 from app.errors import Problem
 from app.http import places
-from app.http.customer_bodies import STRICT, parse
+from app.http.customer_bodies import DIRECT_IN_TEXT, STRICT, parse
 from app.http.customer_view import iso
 from app.http.decisions import json_response
 from app.http.openapi import answered, problems, request_body
@@ -35,8 +35,6 @@ router = APIRouter(prefix="/v1/switches", tags=["switches"])
 #: The row of a bundle's consent table for regions that have none of their own.
 OTHERWISE = "default"
 ID = re.compile(r"[a-z0-9_]{1,48}")
-#: In free text only what is certain is refused: dates and times have digits with separators too.
-EMAIL = re.compile(r"\S@\S+\.\S")
 ALL_DIGITS_PHONE = re.compile(r"\d{7,}")
 TEXT_MAX = 200
 
@@ -215,8 +213,8 @@ def _checked(body: SwitchBody) -> SwitchBody:
         raise Problem("invalid_request", f"{len(wrong)} field{'s' if len(wrong) > 1 else ''} do not fit", wrong)
     if body.by is not None and (looks_direct(body.by) or ALL_DIGITS_PHONE.fullmatch(body.by)):
         raise Problem("direct_identifier", "`by` looks like an address or a phone number: name a role or a handle")
-    if EMAIL.search(f"{body.by} {body.why}"):
-        raise Problem("direct_identifier", "`why` holds an e-mail address: name a role or a handle")
+    if any(DIRECT_IN_TEXT.search(text) for text in (body.by, body.why) if text is not None):
+        raise Problem("direct_identifier", "`why` holds an e-mail address or a phone number: name a role or a handle")
     return body
 
 

@@ -3,7 +3,8 @@
 A customer's identity keys are remembered in a set beside the profile. They end when the profile does: they have its
 time to live, and none while the customer is suppressed, since a suppressed person who comes back by an alias alone must
 still be recognised. A kind of identity that the bundle wants deleted sooner ends so long after it was last told,
-whatever else is written of the customer.
+whatever else is written of the customer. The set also holds the profile and history keys of customers who became this
+one: their pointers live as long as what they lead to.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from app.store.keys import Keys
 from app.store.scripts import Call, Script
 
 GIVE_BACK = Script.load("give_back.lua")
+#: How many times as long as a profile the pointers to it live. They are renewed later than the profile is, and one that
+#: ended before it would open limits: a key that led here would be that of a stranger whom nobody has contacted.
+POINTERS_LIVE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,8 @@ class Aliases:
             keep_s = sooner.get(key[: key.find(b":", 3) + 1]) if sooner else None
             if suppressed:
                 pipeline.persist(key)
+            elif key.startswith(b"{") and key != remembered:  # the keys of who became this customer
+                pipeline.expire(key, POINTERS_LIVE * self.keeping.profile_s)
             elif keep_s is None:
                 pipeline.expire(key, self.keeping.profile_s)
             else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from redis.asyncio import Redis
 
@@ -36,10 +36,9 @@ class CustomerReader:
         return await follow(customer, self._read_once)
 
     async def history(self, customer: str) -> list[Change]:
-        """What changed about a customer, the newest first; of one who was merged into another, what changed of both."""
+        """What changed about a customer, the newest first; where several became one, what changed of all of them."""
         with store_errors():
-            became = await merged_into(self._client, self._keys.profile(customer))
-            names = [customer] if became is None else [customer, became]
+            names = await self._all_who_became_one(customer)
             entries = [(name, entry) for name in names for entry in await self._entries(name)]
             if not entries and not await self._client.hexists(self._keys.profile(names[-1]), UPDATED):
                 raise unknown_customer()
@@ -50,6 +49,13 @@ class CustomerReader:
                 changes = self._changes(entries)
         # The list is in the order of recording; within an instant the later entry is the newer one.
         return sorted(changes, key=lambda change: change.recorded_ms)[::-1]
+
+    async def _all_who_became_one(self, customer: str) -> list[str]:
+        """Last the one that all the others became."""
+        winner = await merged_into(self._client, self._keys.profile(customer)) or customer
+        pointing = await cast("Any", self._client.smembers(self._keys.aliases(winner)))
+        names = {name for key in pointing if (name := self._keys.customer_of_history(key)) is not None}
+        return [*sorted(({customer} | names) - {winner}), winner]
 
     async def _entries(self, customer: str) -> list[bytes]:
         return cast("list[bytes]", await self._client.lrange(self._keys.history(customer), 0, -1))

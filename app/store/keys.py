@@ -14,6 +14,8 @@ its shard, carry the same hash tag, so that a decision's read and its commit eac
     {s017}:o:<decision>        hash    what happened to what was sent, in the slot of the customer it counts for
     {s017}:decisions           stream  decision log
     {s017}:variants            hash    what variants that are compared earned
+    {s017}:events              stream  what customers did, as it was collected
+    {s017}:dead                stream  what could not be taken of it, and why
     id:<kind>:<keyed hash>     string  identity: alias → customer
     ctl:…                              small control facts; their own slots
 
@@ -25,6 +27,7 @@ from __future__ import annotations
 from typing import NamedTuple
 from zlib import crc32
 
+CTL_EVENTS_CONSUMED = b"ctl:events_consumed"  # exists once a worker reads events: from then on none is trimmed unread
 CTL_FIELDS = b"ctl:fields"
 CTL_HASH_KEY = b"ctl:hash_key"
 CTL_MERGES = b"ctl:merges"
@@ -88,6 +91,11 @@ class Keys:
         """What changed about a customer's consent, suppressions and region, in the order in which it was recorded."""
         return b"{s%03d}:h:%b" % (self.shard_of(customer), customer.encode())
 
+    def customer_of_history(self, key: bytes) -> str | None:
+        """Whose history lies under a key; None for keys of other things."""
+        _, mark, customer = key.partition(b":h:")
+        return customer.decode() if mark and key.startswith(b"{") else None
+
     def merges(self, customer: str) -> bytes:
         """Customers who are becoming this one, and how far that is."""
         return b"{s%03d}:m:%b" % (self.shard_of(customer), customer.encode())
@@ -100,6 +108,14 @@ class Keys:
         """What variants of messages earned among the shard's customers: `<message>@<version>.<variant>:n` sends, `:r`
         responses."""
         return b"{s%03d}:variants" % shard
+
+    def events(self, shard: int) -> bytes:
+        """What the shard's customers did, as it was collected."""
+        return b"{s%03d}:events" % shard
+
+    def dead_letters(self, shard: int) -> bytes:
+        """Events that could not be taken, and why."""
+        return b"{s%03d}:dead" % shard
 
     def decision(self, shard: int, decision_id: bytes) -> bytes:
         """Where a decision that was sent keeps its customer; the id itself carries the shard."""

@@ -95,6 +95,17 @@ class MergeStore:
                 return None
             return await self._noted([loser.encode(), winner.encode(), *reply[1:]])
 
+    async def under_way(self, winner: str) -> list[Merge]:
+        """Merges into this customer that were noted and are not over."""
+        with store_errors():
+            noted = cast("dict[bytes, bytes]", await cast("Any", self._client.hgetall(CTL_MERGES)))
+            found = [(loser, intent.split(b" ", 4)) for loser, intent in noted.items()]
+            return [
+                await self._noted([loser, into, int(begun), who, b"".join(why)])
+                for loser, (into, begun, _, who, *why) in found
+                if into == winner.encode()
+            ]
+
     async def take_up(self, older_than_ms: int, at_most: int) -> list[Merge]:
         """Merges that nobody has tried for so long."""
         with store_errors():

@@ -19,9 +19,12 @@
 --      15 counter of the variant, or ""
 --      16 ms to keep the outcomes                  17 ms to keep the ledger          18 ms to keep a profile
 --      19 id of who tells it, for the history      20 why, "" for no reason of its own
+--      21 "1" when the customer who was sent it became this one
+--      22… field, value of what was taken down while it was that one, with which this customer's hash begins
 --
 -- Returns {"ok", ms, effect, …}; {"known", ms}: a repeat, nothing is written; {"future", now ms}: more than 5 s ahead of
--- the store's clock; {"merged", customer}: this customer became another one, to whom it must be told.
+-- the store's clock; {"merged", customer, hash}: this customer became another one, to whom it must be told, with what was
+-- taken down here; {"merging"}: what that customer held may not be here yet, so it must be told again a little later.
 --
 -- The hash holds  s x n (latest), r (earliest): times, ms        e p: the customer engaged, responded
 --                 k: kind id     v: counter of the variant       c: what is counted there, sends and responses
@@ -50,16 +53,22 @@ if at < 0 or at > now then at = now end
 at = math.max(at, tonumber(ARGV[5]))
 
 local merge = redis.call('HGET', profile, '!m')
-if merge and string.sub(merge, 1, 1) == '>' then return {'merged', string.sub(merge, 2)} end
+if merge and string.sub(merge, 1, 1) == '>' then
+  return {'merged', string.sub(merge, 2), redis.call('HGETALL', outcomes)}
+end
+if merge == 'p' and ARGV[21] then return {'merging'} end
 
-local known, entries = {}, redis.call('HGETALL', outcomes)
+local known, learnt, entries = {}, {}, redis.call('HGETALL', outcomes)
+if #entries == 0 then
+  entries = {unpack(ARGV, 22)}
+  learnt = {unpack(ARGV, 22)}
+end
 for i = 1, #entries, 2 do known[entries[i]] = entries[i + 1] end
 if fingerprint == '' then fingerprint = '@' .. type_said .. text(now) end
 if known[fingerprint] then
   return {'known', tonumber(string.match(known[fingerprint], '^[^,]*,(%d+)'))}
 end
 
-local learnt = {}
 local function learn(field, value)
   known[field] = value
   learnt[#learnt + 1] = field

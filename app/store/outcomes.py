@@ -30,6 +30,7 @@ from app.core.outcomes import (
 from app.errors import Problem
 from app.store.aliases import Aliases
 from app.store.bundles import BundleArchive
+from app.store.customer_trouble import merged_into, merging
 from app.store.customer_writes import NOW
 from app.store.decision_log import ABORTED, DecisionLog
 from app.store.fields import FieldRegistry
@@ -126,7 +127,10 @@ class OutcomeStore:
             raise _expired()
         if sending is None:
             customer = pointer.partition(b" ")[2].decode()
-            sending = Sending(customer, await self._kind_kept(decision, customer))
+            kind = await self._kind_kept(decision, customer)
+            if kind is None and (became := await merged_into(self._client, self._keys.profile(customer))):
+                kind = await self._kind_kept(decision, became)
+            sending = Sending(customer, kind)
         return Found(sending, max(left_ms, 1))
 
     async def _from_the_log(self, decision: DecisionId, aborted: bool) -> Sending | None:
@@ -160,15 +164,18 @@ class OutcomeStore:
     async def _write(
         self, decision: DecisionId, outcome: Outcome, follows: Consequences, found: Found, told: Told
     ) -> tuple[str, list[Any]]:
-        """Run the script for the customer; or for the one that it became meanwhile: pointers are one deep."""
+        """Run the script for the customer; or for the one that it became, together with what was taken down before."""
         kind = _name(found.sending.kind)
         await self._fields.ensure([f"s:{told.source}", f"w:{told.who}", *([] if kind is None else [kind])])
         args = self._args(decision, outcome, follows, found, told, kind)
         customer = found.sending.customer
         reply = await self._run(decision, customer, args)
-        if reply[0] == b"merged":
-            customer = reply[1].decode()
-            reply = await self._run(decision, customer, args)
+        before: list[bytes] = []
+        while reply[0] == b"merged":
+            customer, before = reply[1].decode(), reply[2] or before
+            reply = await self._run(decision, customer, (*args, b"1", *before))
+        if reply[0] == b"merging":
+            raise merging()
         return customer, reply
 
     async def _run(self, decision: DecisionId, customer: str, args: tuple[bytes, ...]) -> list[Any]:

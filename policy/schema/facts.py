@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from policy.durations import seconds
+from policy.schema.folds import Affinity, Decayed, Funnel, Hours, Nothing, Rate, Sessions
 from policy.schema.types import (
     Authored,
     ById,
@@ -104,26 +106,6 @@ class ContextAttribute(Authored):
         return self
 
 
-class Affinity(Authored):
-    """The keys a customer returns to most, each visit counting half after every `half_life`."""
-
-    key: PropertyName = Field(description="event property whose values are ranked")
-    half_life: Duration = Field(description="after this long an event counts half")
-    top: int = Field(1, ge=1, le=20, description="how many keys are kept")
-
-
-class Funnel(Authored):
-    """Whether one event happened and another did not follow."""
-
-    after: Id = Field(description="event that opens the funnel")
-    without: Id = Field(description="event that closes it")
-    minutes: int = Field(ge=1, description="how long to wait for the second event")
-
-
-class Nothing(Authored):
-    """An empty mapping: `count: {}`."""
-
-
 def _count(value: Any) -> Any:
     return {} if value == 1 and not isinstance(value, bool) else value
 
@@ -143,7 +125,19 @@ class Feature(Authored):
     affinity: Affinity | None = Field(None, description="fold: the keys a customer returns to most")
     recency: Literal["minutes", "hours", "days"] | None = Field(None, description="fold: time since the last event")
     funnel: Funnel | None = Field(None, description="fold: whether one event happened and another did not follow")
-    window: Duration | None = Field(None, description="only events of this long ago count")
+    mean: PropertyName | None = Field(None, description="fold: the mean of this event property")
+    min: PropertyName | None = Field(None, description="fold: the smallest value of this event property")
+    max: PropertyName | None = Field(None, description="fold: the largest value of this event property")
+    distinct: PropertyName | None = Field(None, description="fold: how many different values, approximately")
+    last: PropertyName | None = Field(None, description="fold: the value of the newest event that has the property")
+    decayed: Decayed | None = Field(None, description="fold: a count or sum that fades with time")
+    rate: Rate | None = Field(None, description="fold: how many of one event for each of another")
+    sessions: Sessions | None = Field(None, description="fold: how many visits; needs a window of at most 90 days")
+    hours: Hours | None = Field(None, description="fold: the customer's best hours of the day, in UTC")
+    decimals: int | None = Field(
+        None, ge=0, le=6, description="decimal places that are kept of a number; default: 4, and 0 for an int property"
+    )
+    window: Duration | None = Field(None, description="only events of this long ago count; at least a minute")
     max_lag: Duration | None = Field(None, description="older values count as stale")
     on_stale: Literal["use", "impute", "drop_messages", "rules"] = Field(
         "rules", description="what to do with stale ones"
@@ -161,6 +155,20 @@ class Feature(Authored):
         return next(name for name in FOLDS if getattr(self, name) is not None)
 
     @property
+    def events(self) -> tuple[str, ...]:
+        """Every event that it is folded from, as named: those of `on`, of a funnel and of a rate."""
+        funnel = (self.funnel.after, self.funnel.without) if self.funnel else ()
+        rate = (*self.rate.of, *self.rate.per) if self.rate else ()
+        return tuple(dict.fromkeys((*(self.on or ()), *funnel, *rate)))
+
+    @property
+    def property_name(self) -> str | None:
+        """The event property that it is folded from; None where events alone count."""
+        if self.affinity or self.decayed:
+            return self.affinity.key if self.affinity else self.decayed.sum if self.decayed else None
+        return self.sum or self.mean or self.min or self.max or self.distinct or self.last
+
+    @property
     def class_of_sensitivity(self) -> str:
         return self.sensitivity or self.pii or "personal"
 
@@ -168,17 +176,49 @@ class Feature(Authored):
     def _coherent(self) -> Feature:
         folds = [name for name in FOLDS if getattr(self, name) is not None]
         if len(folds) != 1:
-            remedy = "name exactly one of count, sum, affinity, recency, funnel"
+            remedy = f"name exactly one of {', '.join(FOLDS)}"
             raise refuse("bad_fold", f"a feature has one fold, this has {len(folds)}", remedy)
-        if self.on is None and self.funnel is None:
+        if self.on is None and self.funnel is None and self.rate is None:
             raise refuse("missing_field", "a feature needs the event it is folded from", "add `on:`")
+        if self.on is not None and self.rate is not None:
+            raise refuse("misplaced_field", "a rate names its events in `of` and `per`", "remove `on`")
+        self._check_window()
+        numeric = folds[0] in NUMERIC_FOLDS or (self.decayed is not None and self.decayed.sum is not None)
+        if self.decimals is not None and not numeric:
+            raise refuse("misplaced_field", f"`{folds[0]}` keeps no number of a property", "remove `decimals`")
         if self.sensitivity and self.pii:
             raise refuse("misplaced_field", "`pii` and `sensitivity` say the same", "remove `pii`")
         check_sensitive(self.class_of_sensitivity, self.approval)
         return self
 
+    def _check_window(self) -> None:
+        """Buckets are whole minutes; and visits are kept one by one, so that their window has an end."""
+        length_s = seconds(self.window) if self.window else None
+        if length_s is not None and length_s < 60:
+            raise refuse("out_of_range", f"a window of `{self.window}` is shorter than a minute", "write `window: 1m`")
+        if self.sessions is not None and (length_s is None or length_s > SESSIONS_WINDOW_S_MAX):
+            raise refuse("missing_field", "`sessions` need a window of at most 90 days", "add `window: 30d`")
 
-FOLDS = ("count", "sum", "affinity", "recency", "funnel")
+
+FOLDS = (
+    "count",
+    "sum",
+    "affinity",
+    "recency",
+    "funnel",
+    "mean",
+    "min",
+    "max",
+    "distinct",
+    "last",
+    "decayed",
+    "rate",
+    "sessions",
+    "hours",
+)
+#: Folds that compute with the numbers of a property.
+NUMERIC_FOLDS = frozenset({"sum", "mean", "min", "max"})
+SESSIONS_WINDOW_S_MAX = 90 * 86_400
 
 
 class Property(Authored):

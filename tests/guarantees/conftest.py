@@ -15,12 +15,13 @@ from itertools import count
 import pytest
 import redis
 
+from tests.support.field import field
 from tests.support.long import pytest_collection_modifyitems, pytest_configure
 from tests.support.scripted import ProxyBeside, proxy_beside
 from tests.support.server import Client, Server, eventually
 from tests.support.valkey import Store
 
-__all__ = ["pytest_collection_modifyitems", "pytest_configure"]
+__all__ = ["field", "pytest_collection_modifyitems", "pytest_configure"]
 
 
 @pytest.fixture(scope="session")

@@ -173,3 +173,22 @@ async def test_a_receipt_sent_while_the_store_was_away_is_logged_once_when_it_is
     found = await client.record(entry.decision_id)
     assert (found.status, found.json()["aborted"]) == (200, False)
     assert look.contacts(inside, customer) == 1
+
+
+async def test_a_receipt_that_was_asked_for_beside_a_limited_message_is_logged_too_whatever_was_sent_before(
+    servers: list[Server], client: Client, shaky: Client, proxy: ProxyBeside, customer: str, inside: redis.Redis
+) -> None:
+    """The record comes after the fact: that the ledger has moved on is no reason not to write it."""
+    await client.welcome(customer)
+    assert (await client.decide(customer, "twice")).sends
+    logged = 'releases_total{result="logged"}'
+    before = servers[2].metric(logged)
+    proxy.do(ScriptedProxy.cut_off)
+    await asyncio.to_thread(servers[2].wait, lambda: not servers[2].is_ready())
+    answer = await shaky.decide(customer, "receipt", "twice", budget_ms=200)
+    assert [each["action"] for each in answer.json()["decisions"]] == ["send", "suppress"]
+    proxy.heal()
+    await asyncio.to_thread(servers[2].wait, lambda: servers[2].metric(logged) > before, 10)
+    found = await client.record(answer.first["decision_id"])
+    assert (found.status, found.json()["aborted"]) == (200, False)
+    assert look.contacts(inside, customer) == 2

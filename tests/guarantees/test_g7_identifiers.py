@@ -17,6 +17,7 @@ from urllib.parse import quote
 import pytest
 import redis
 
+from app.store.keys import CTL_SWITCHES_LOG
 from tests.support import look
 from tests.support.otlp import Collector, collector
 from tests.support.scripted import ProxyBeside, proxy_beside
@@ -82,6 +83,8 @@ def whole_store(store: look.Inside) -> Iterator[tuple[bytes, bytes]]:
             parts = store.zrange(key, 0, -1)
         elif kind == b"set":
             parts = list(store.smembers(key))
+        elif kind == b"list":
+            parts = store.lrange(key, 0, -1)
         elif kind == b"stream":
             parts = [part for _, fields in store.xrange(key) for pair in fields.items() for part in pair]
         yield key, b"\n".join(inflated(part) for part in parts)
@@ -240,6 +243,72 @@ async def test_declared_text_stays_where_it_was_declared(
     keys = look.KEYS.of("cus_3")
     assert holding <= {keys.profile, keys.decisions}
     assert keys.profile in holding
+
+
+async def said_of_policy(client: Client, secret: str, sent: str) -> list[Answer]:
+    """What people say of switches, consents and outcomes: reasons in their own words, and everything beside them."""
+    key, why = quote(secret, safe=""), {"why": secret}
+    off, consent = {"state": "off", "by": "crm_oncall", "why": "a drill"}, {"source": "crm", "basis": "consent"}
+    denied, granted = consent | {"state": "denied"}, consent | {"state": "granted"}
+    switch, about = "/v1/switches/message/open_b", "/v1/customers/cus_4"
+    outcome = f"/v1/decisions/{sent}/outcomes"
+    asks: list[tuple[str, str, Any]] = [
+        *(
+            ("PUT", switch, off | more)
+            for more in ({"by": secret}, {"until": secret}, {"state": secret}, {secret: 1}, why)
+        ),
+        ("POST", "/v1/decide", {"customer": "cus_4", "placements": ["open", "twice"]}),  # by what is off, and why
+        ("PUT", switch, {"state": "on", "by": secret, **why}),
+        ("PUT", switch, {"state": "on"}),
+        ("PUT", f"/v1/switches/{key}/open_b", off),
+        ("PUT", f"/v1/switches/message/{key}", off),
+        ("PUT", f"/v1/switches/region/{key}", off),
+        ("GET", f"/v1/switches/message/{key}", None),
+        ("PUT", f"{about}/consent/marketing/push", denied | why),
+        ("PUT", f"{about}/consent/marketing/push", granted | {"expires_at": secret}),
+        ("PUT", about, {"attributes": {"plan": "free"}, **why}),
+        ("PUT", about, {"region": "AT", "consent": [granted | {"purpose": "marketing", "channel": "push"}], **why}),
+        ("PUT", about, {"preferences": {"best_hours": secret}}),
+        ("PUT", f"{about}/suppressions/push", {"source": "desk", **why}),
+        ("DELETE", f"{about}/suppressions/push?why={key}", None),
+        ("GET", f"/v1/customers/{key}/history", None),
+        *(
+            ("POST", outcome, {"type": "opened", name: secret})
+            for name in ("at", "value", "machine", "scope", "event_id")
+        ),
+        ("POST", outcome, {"type": secret}),
+        ("POST", outcome, {"type": "deferred", secret: 1}),
+        ("POST", outcome, {"type": "converted", "event_id": secret, "value": 1.5}),
+        ("POST", outcome, {"type": "unsubscribed", "reason": f"asked {secret}", "scope": "push"}),
+        ("POST", outcome, f'{{"type": "{secret}'.encode()),
+        ("POST", f"/v1/decisions/{key}/outcomes", {"type": "opened"}),
+    ]
+    return [await client.ask(*ask) for ask in asks]
+
+
+async def test_what_is_said_of_switches_consents_and_outcomes_goes_no_further_than_their_history(
+    server: Server, client: Client, own: Store, telemetry: Collector
+) -> None:
+    """A reason in somebody's own words is kept for who asks why, and nowhere else; one that names an e-mail address or
+    a telephone number is not taken. Ids of events are kept as hashes."""
+    before = len(telemetry.spans)
+    await client.welcome("cus_4")
+    sent = (await client.decide("cus_4", "once")).first["decision_id"]
+    answers = {secret: await said_of_policy(client, secret, sent) for secret in PERSON}
+    assert {answer.status for each in answers.values() for answer in each} == {200, 400, 404, 422}
+    refusals = [answer.body for each in answers.values() for answer in each if answer.status != 200]
+    decided = [answer.body for each in answers.values() for answer in each if b'"decisions"' in answer.body]
+    assert [found_in(body) for body in (*refusals, *decided) if found_in(body)] == []
+    assert found_in(server.log.encode()) == found_in(server.get("/metrics")[1]) == []
+    await asyncio.to_thread(telemetry.wait_for_spans, before + 1)
+    assert [found_in(body) for body in telemetry.bodies if found_in(body)] == []
+    with redis.Redis(unix_socket_path=str(own.socket_path)) as inside:
+        told = {key: held for key, held in whole_store(inside) if found_in(key + held)}
+    history, declared = look.KEYS.history("cus_4"), look.KEYS.of("cus_3")  # of the test before
+    assert set(told) - {declared.profile, declared.decisions} == {history, CTL_SWITCHES_LOG}
+    kept = told[history] + told[CTL_SWITCHES_LOG]
+    assert [each for each in (EMAIL, PHONE) if each.encode() in kept] == []
+    assert NAME.encode() in told[history]
 
 
 async def test_a_customer_key_leaves_no_trace_in_logs_spans_and_metrics(

@@ -4,52 +4,65 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import NamedTuple
 
 import ormsgpack
 
-from app.core.decision.ids import id_at, parse_id, unpack_id
-from app.core.decision.record import Record, base_of_record, bundle_digest_of, decode
+from app.core.decision.ids import id_at, unpack_id
+from app.core.decision.record import Record, bundle_digest_of, decode
 from app.core.decision.replay import replay
 from policy.bundle import Bundle
 from policy.codes import Action
+from tests.support.history import Span
 from tests.support.look import KEYS, Inside
 from tests.support.storm import Storm
+from tests.support.verdict import verdict_by_the_log
+
+
+class Logged(NamedTuple):
+    """An entry of the decision log, read."""
+
+    at: Span  # of the store's clock, which is in whole milliseconds here
+    record: Record
+    first_met: tuple[str, ...]  # trials
+
+    @property
+    def sends(self) -> Iterator[str]:
+        """Ids of the decisions that sent something."""
+        for place, decision in enumerate(self.record.decisions):
+            if decision.action is Action.SEND:
+                yield id_at(self.record.base, place)
 
 
 def aftermath(inside: Inside, storm: Storm, bundle: Bundle) -> Iterator[str]:
     """Everything that is wrong in the store, in words."""
-    entries = [fields for shard in _shards(storm) for _, fields in inside.xrange(KEYS.decisions(shard))]
-    records = [
-        decode(fields[b"r"], bundle)
-        for fields in entries
-        if b"r" in fields and bundle_digest_of(fields[b"r"]) == bundle.digest
-    ]
-    records = [each for each in records if each.asked.customer in storm.customers]
-    yield from log(storm, records, {fields[b"aborted"].hex() for fields in entries if b"aborted" in fields})
-    yield from ledgers(inside, storm)
-    yield from replays(storm, records)
-    yield from first_exposures(storm, entries)
+    shards = {KEYS.of(customer).shard for customer in storm.customers}
+    entries = [entry for shard in shards for entry in inside.xrange(KEYS.decisions(shard))]
+    records = [(at, fields) for at, fields in entries if b"r" in fields]
+    found = [_read(*entry, bundle) for entry in records if bundle_digest_of(entry[1][b"r"]) == bundle.digest]
+    logged = [each for each in found if each.record.asked.customer in storm.customers]
+    yield from in_the_log(storm, logged, {fields[b"aborted"].hex() for _, fields in entries if b"aborted" in fields})
+    yield from in_ledgers(inside, storm)
+    yield from replays(storm, logged)
+    yield from first_met(logged)
+    yield from verdict_by_the_log(storm.history, {name: each.at for each in logged for name in each.sends})
 
 
-def _shards(storm: Storm) -> set[int]:
-    return {KEYS.of(customer).shard for customer in storm.customers}
+def _read(at: bytes, fields: dict[bytes, bytes], bundle: Bundle) -> Logged:
+    at_s = int(at.split(b"-")[0]) / 1000
+    trials = ormsgpack.unpackb(fields[b"x"])[::2] if b"x" in fields else ()
+    return Logged(Span(at_s, at_s + 0.001), decode(fields[b"r"], bundle), tuple(trials))
 
 
-def log(storm: Storm, records: list[Record], aborted: set[str]) -> Iterator[str]:
+def in_the_log(storm: Storm, records: list[Logged], aborted: set[str]) -> Iterator[str]:
     """G4: what was answered is in the log, and what is in the log was answered or is marked."""
-    logged = {
-        id_at(each.base, place)
-        for each in records
-        for place, decision in enumerate(each.decisions)
-        if decision.action is Action.SEND and each.base not in aborted
-    }
+    logged = {name for each in records if each.record.base not in aborted for name in each.sends}
     answered = {each.decision_id for each in storm.history.contacts()}
     yield from (f"{each} was answered, and is not in the log" for each in sorted(answered - logged))
     yield from (f"{each} is in the log, and was not answered" for each in sorted(logged - answered))
 
 
-def ledgers(inside: Inside, storm: Storm) -> Iterator[str]:
+def in_ledgers(inside: Inside, storm: Storm) -> Iterator[str]:
     """Every contact that was not released is in the ledger of whose it is, once, and no other is in any."""
     due: dict[str, set[str]] = {customer: set() for customer in storm.customers}
     for each in storm.history.contacts():
@@ -64,9 +77,9 @@ def ledgers(inside: Inside, storm: Storm) -> Iterator[str]:
         yield from (f"{each} is in {customer}'s ledger" for each in sorted(set(held) - due[customer]))
 
 
-def replays(storm: Storm, records: list[Record]) -> Iterator[str]:
+def replays(storm: Storm, records: list[Logged]) -> Iterator[str]:
     """G8: every record decides again to the bytes that its caller got. Those hold what was not chosen besides."""
-    for record in records:
+    for _, record, _ in records:
         for place, again in enumerate(replay(record)):
             name = id_at(record.base, place)
             if not again.same:
@@ -75,23 +88,17 @@ def replays(storm: Storm, records: list[Record]) -> Iterator[str]:
                 yield f"{name} replays to other bytes than were answered"
 
 
-def first_exposures(storm: Storm, entries: list[dict[bytes, Any]]) -> Iterator[str]:
-    """Who meets a trial is logged once."""
+def first_met(records: list[Logged]) -> Iterator[str]:
+    """Whoever meets a trial is logged to do so for the first time: once."""
     first: Counter[tuple[str, str]] = Counter()
     met: set[tuple[str, str]] = set()
-    by_base = {parsed.base: a.customer for a in storm.history.asked for d in a.decisions if (parsed := parse_id(d["decision_id"]))}
-    for fields in entries:
-        customer = by_base.get(base_of_record(fields[b"r"])) if b"r" in fields else None
-        if customer is not None and b"x" in fields:
-            first.update((customer, trial) for trial in ormsgpack.unpackb(fields[b"x"])[::2])
-    for asked in storm.history.asked:
-        for each in asked.decisions:
-            met |= {(asked.customer, f"{name}") for name in each.get("experiments", {})}
-    yield from (f"{customer} met `{trial}` for the first time {n} times" for (customer, trial), n in first.items() if n > 1)
-    known = {(customer, trial.partition("/")[0]) for customer, trial in first}
-    merged = {each.loser for each in storm.history.merges} | {each.winner for each in storm.history.merges}
-    yield from (
-        f"{customer} met `{trial}`, and it is not in the log"
-        for customer, trial in sorted(met - known)
-        if customer not in merged
-    )
+    for _, record, trials in records:
+        customer = record.asked.customer
+        first.update((customer, trial) for trial in trials)
+        met.update((customer, exposure.trial) for decision in record.decisions for exposure in decision.exposures)
+        # Who had met it as another customer, or before all that is judged here, has met it.
+        met -= {(customer, trial) for trial in record.facts.exposures if not first[customer, trial]}
+    for (customer, trial), times in sorted(first.items()):
+        if times > 1:
+            yield f"{customer} met `{trial}` for the first time {times} times"
+    yield from (f"{customer} met `{trial}`, and it is not in the log" for customer, trial in sorted(met - set(first)))

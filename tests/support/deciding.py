@@ -100,7 +100,7 @@ def decide(
         seen,
         [each.decision for each in decided],
         [each.answer for each in decided],
-        [gate(placement, seen).personal for placement in asked.placements],
+        [gate(placement, seen) for placement in asked.placements],
         1234,
         "rel_test",
     )

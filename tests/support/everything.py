@@ -1,5 +1,5 @@
-"""A bundle in which everything that policy can say is in force at once, made for the hour in which it is served: some of
-its times lie a few seconds ahead, so that reservations expire and quiet hours bind while a test runs.
+"""A bundle in which everything that policy can say is in force at once, made for the hour in which it is served: some
+of its times lie a few seconds ahead, so that reservations expire and quiet hours bind while a test runs.
 
 What is written here is said once more, in the words of a model that knows nothing of the product: `LIMITS` and what
 follows it are what `tests.support.verdict` judges by.
@@ -11,6 +11,7 @@ import math
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from policy.bundle import Bundle
 from policy.compile import load
 
 #: Placement → contacts of one customer. Each placement has a category of its own, which is what limits count.
-LIMITS = {"once": 1, "twice": 2, "thrice": 3, "hold": 2, "red": 2, "blue": 2, "shop": 4, "held": 2}
+LIMITS = {"once": 1, "twice": 2, "thrice": 3, "hold": 2, "red": 2, "blue": 2, "shop": 6, "held": 2}
 #: Limits that are counted by the customer's calendar; all others roll over seven days.
 CALENDAR = {"twice": "day", "thrice": "month"}
 #: Of these two a customer gets one.
@@ -34,11 +35,12 @@ BUDGET = 80
 #: Where `hold` sends one message after the other, each valid for so long: then the windows of its contacts end.
 WAVE_S, WAVES = 2.0, 40
 PAUSED, EXPIRING, SCARCE, HELD = "shop", "hold", "scarce", "held"
-DEFERRED, TRANSACTIONAL, WORDED, TRIED = "evening", "receipt", "open", "tried"
+DEFERRED, TRANSACTIONAL, WORDED, TRIED, COMPARED = "evening", "receipt", "open", "tried", "compared"
 #: Where all customers live: no summer time, and the same as UTC, so that its quiet hours are easily said.
 ZONE, REGION = "Africa/Abidjan", "CI"
-HELD_TRIAL, SUBJECT_TRIAL = "some_held/h", "subject/s"
+HELD_TRIAL = "some_held/h"
 QUIET_FOR_S = 2 * 3600
+END_S = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,6 @@ class Everything:
 
     folder: Path
     calm_again_at: datetime  # when the quiet hours of `evening` end
-    last_wave_at_s: float  # from then on what `hold` sends does not expire for an hour
 
     @property
     def bundle(self) -> Bundle:
@@ -64,7 +65,7 @@ def written(folder: Path, first_wave_in_s: float = 8.0) -> Everything:
     files = {**_FILES, "messages": {"messages": _messages(ends)}, "consent": _consent(quiet)}
     for name, content in files.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-    return Everything(folder, datetime.fromtimestamp(calm_again_s, UTC), ends[-1])
+    return Everything(folder, datetime.fromtimestamp(calm_again_s, UTC))
 
 
 def _clock(at_s: float) -> str:
@@ -88,11 +89,12 @@ def _messages(ends: list[float]) -> list[dict[str, Any]]:
         own = [f"{placement}_a"] if placement == SCARCE else [f"{placement}_a", f"{placement}_b"]
         messages += [{"id": each, "placements": [placement], "category": placement} for each in own]
     messages += [{"id": f"{rival}_offer", "placements": [rival], "category": rival} for rival in RIVALS]
-    for wave, (since_s, until_s) in enumerate(zip([0.0, *ends], [*ends, None], strict=True)):
-        valid = {"from": _instant(since_s)} if until_s is None else {"from": _instant(since_s), "until": _instant(until_s)}
+    for wave, (since_s, until_s) in enumerate(pairwise([0.0, *ends, END_S])):
+        valid = {"from": _instant(since_s), "until": _instant(until_s)}
         messages.append({"id": f"hold_{wave}", "placements": ["hold"], "category": "hold", "valid": valid})
     variants = [{"id": "plain"}, {"id": "urgent"}]
     messages += [
+        {"id": "compared_a", "placements": [COMPARED], "variants": variants},
         {"id": "open_a", "placements": [WORDED], "variants": variants},
         {"id": "tried_a", "placements": [TRIED]},
         {"id": "tried_b", "placements": [TRIED], "eligible": "has(customer.visits) && customer.visits >= 3"},
@@ -111,7 +113,8 @@ _FILES: dict[str, Any] = {
     "attributes": {
         "attributes": {
             "visits": {
-                "type": "int", "range": [0, 99], "owner": "crm", "sensitivity": "personal", "purposes": ["personalisation"],
+                "type": "int", "range": [0, 99], "owner": "crm",
+                "sensitivity": "personal", "purposes": ["personalisation"],
             },
         }
     },
@@ -130,7 +133,8 @@ _FILES: dict[str, Any] = {
             _placement(WORDED, explore={"method": "thompson"}),
             _placement(TRIED, explore={"method": "epsilon", "epsilon": 0.5}),
             _placement(DEFERRED, channel="sms"),
-            {"id": TRANSACTIONAL, "channel": "email", "class": "transactional", "budget_ms": 200, "default": "receipt_mail"},
+            _placement(COMPARED, explore={"method": "thompson"}),
+            {"id": TRANSACTIONAL, "channel": "email", "class": "transactional", "default": "receipt_mail"},
         ]
     },
     "limits": {

@@ -10,7 +10,7 @@ Plain Python over plain events: it shares no code with what it judges, but for t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -35,6 +35,9 @@ class Span(NamedTuple):
 
     def meets(self, other: Span) -> bool:
         return self.start <= other.end and other.start <= self.end
+
+
+NOT_YET = Span(FOREVER, FOREVER)
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Stop:
 
     customer: str
     set_at: Span
-    lifted_at: Span = Span(FOREVER, FOREVER)
+    lifted_at: Span = NOT_YET
 
 
 @dataclass
@@ -86,7 +89,7 @@ class Off:
     name: str
     server: int
     off_at: Span
-    on_at: Span = Span(FOREVER, FOREVER)
+    on_at: Span = NOT_YET
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ class History:
     stops: list[Stop] = field(default_factory=list)
     switches: list[Off] = field(default_factory=list)
     merges: list[Merge] = field(default_factory=list)
+    committed: dict[str, Span] = field(default_factory=dict)  # decision → when, where the log was looked at
 
     def contacts(self) -> list[Contact]:
         """Every contact that some answer told a caller to make, once."""
@@ -119,7 +123,9 @@ class History:
             for decision in request.decisions:
                 if decision["action"] == "send":
                     asked.setdefault(decision["decision_id"], []).append((request, decision))
-        return [_contact(of_one, tuple(stories.get(name, ()))) for name, of_one in asked.items()]
+        return [
+            _contact(of_one, tuple(stories.get(name, ())), self.committed.get(name)) for name, of_one in asked.items()
+        ]
 
     def lost(self) -> list[Asked]:
         """Requests of which not even the server knows whether they were committed. They are taken back in the end."""
@@ -137,6 +143,20 @@ class History:
                 keys |= {merge.loser, merge.winner}
         return frozenset(keys)
 
+    def of_each(self) -> Iterator[History]:
+        """A history for every customer, those together who became one. What is switched concerns them all."""
+        asked_of = {decision["decision_id"]: asked.customer for asked in self.asked for decision in asked.decisions}
+        for keys in {self.may_be(asked.customer) for asked in self.asked}:
+            yield History(
+                [each for each in self.asked if each.customer in keys],
+                [each for each in self.told if asked_of[each.decision_id] in keys],
+                [each for each in self.said if each.customer in keys],
+                [each for each in self.stops if each.customer in keys],
+                self.switches,
+                [each for each in self.merges if each.loser in keys],
+                self.committed,
+            )
+
 
 @dataclass(frozen=True)
 class Contact:
@@ -150,7 +170,7 @@ class Contact:
     customer: str
     placement: str
     message: str
-    made: Span  # between question and answer
+    made: Span  # between question and answer, or when it was committed
     window: Span  # in which it was to be sent
     instant: Span  # the same, or when it was sent, once that was told
     sure: tuple[Span, ...]
@@ -165,9 +185,11 @@ class Contact:
         return any(each.meets(span) for each in self.may)
 
 
-def _contact(answers: Sequence[tuple[Asked, dict[str, Any]]], story: tuple[Told, ...]) -> Contact:
+def _contact(
+    answers: Sequence[tuple[Asked, dict[str, Any]]], story: tuple[Told, ...], committed: Span | None
+) -> Contact:
     request, decision = answers[0]
-    made = Span(min(each.at.start for each, _ in answers), min(each.at.end for each, _ in answers))
+    made = committed or Span(min(each.at.start for each, _ in answers), min(each.at.end for each, _ in answers))
     offered = decision["send_window"]
     window = instant = Span(_seconds(offered["not_before"]), _seconds(offered["not_after"]) + ROUNDING_S)
     life = _Life(made, _expiry(decision, window))

@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from app.core.decision.ids import pack_id
-from app.core.decision.record import base_of_record, decode
+from app.core.decision.answer import render
+from app.core.decision.failed import unknown_situation, without_facts
+from app.core.decision.gate import UNREAD
+from app.core.decision.ids import base_of, id_at, pack_id
+from app.core.decision.record import Asked, base_of_record, decode, encode
 from app.core.decision.replay import kind_of
 from app.demo import demo_customers
 from app.records_file import RecordsWriter
@@ -60,8 +63,22 @@ def _contacts(decided: Decided, bundle: Bundle) -> Iterator[Contact]:
     record = decode(decided.record, bundle)
     for place, each in enumerate(record.decisions):
         if each.message is not None and each.window is not None:
-            packed = pack_id(f"dec_{record.base}{place:02x}")
-            yield Contact(packed, kind_of(each.placement, each.message), each.window.not_before_ms, each.window.not_after_ms)
+            packed = pack_id(id_at(record.base, place))
+            yield Contact(
+                packed, kind_of(each.placement, each.message), each.window.not_before_ms, each.window.not_after_ms
+            )
+
+
+def receipt_without_the_store(bundle: Bundle) -> bytes:
+    """The record of a receipt that was sent while nothing could be read, and of an offer that was not."""
+    placements = (bundle.placements["order_receipt"], bundle.placements["weekly_offer"])
+    seen = unknown_situation(bundle, {}, NOW_MS, 5, "cus_1")
+    decisions = [without_facts(placement, seen, {}) for placement in placements]
+    base = base_of(0, NOW_MS, 7)
+    answers = [render(each, id_at(base, place), None, bundle, False) for place, each in enumerate(decisions)]
+    return encode(
+        base, Asked("cus_1", placements, {}, 40, None), seen, decisions, answers, [UNREAD, UNREAD], 1, "rel_1"
+    )
 
 
 def write_records(path: Path, bundle: Bundle, raws: list[bytes], aborted: tuple[int, ...] = ()) -> Path:

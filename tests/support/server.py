@@ -33,6 +33,8 @@ ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = Path(__file__).parent / "bundle"
 START_TIMEOUT_S = 30.0  # 2 s on an idle machine
 STOP_TIMEOUT_S = 15.0
+#: A server closes a connection that was idle for five seconds, maybe just when the next request is on its way.
+IDLE_S = 3.0
 
 
 class Server:
@@ -185,7 +187,7 @@ class Client:
     """Keep-alive HTTP/1.1, as many connections as there are requests at once. One event loop at a time."""
 
     port: int
-    _idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = field(default_factory=list)
+    _idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter, float]] = field(default_factory=list)
     _loop: asyncio.AbstractEventLoop | None = None
 
     async def ask(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
@@ -206,7 +208,7 @@ class Client:
         if got.get("connection") == "close":
             await _closed(writer)
         else:
-            self._idle.append((reader, writer))
+            self._idle.append((reader, writer, time.monotonic()))
         return Answer(status, got, content, seconds)
 
     async def decide(
@@ -237,8 +239,9 @@ class Client:
         if loop is not self._loop:  # connections of an earlier test's loop are of no use here
             self._loop, self._idle = loop, []
         while self._idle:
-            reader, writer = self._idle.pop()
-            if not reader.at_eof() and not writer.is_closing():
+            reader, writer, since = self._idle.pop()
+            fresh = time.monotonic() < since + IDLE_S
+            if fresh and not reader.at_eof() and not writer.is_closing():
                 return reader, writer
             await _closed(writer)
         return await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20)

@@ -8,11 +8,10 @@ The choices follow from a seed. The interleaving does not: that is the machine's
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -53,6 +52,7 @@ STORIES: tuple[tuple[tuple[str, ...], float], ...] = (
     (("complained",), 1.5),
     (("unsubscribed",), 1.5),
 )
+STOPPING = ("complained", "unsubscribed")
 SAID = {"source": "preference_centre", "basis": "consent"}
 EVERY_SCOPE = ("email", "all")
 BUDGET_MS = 1000
@@ -66,11 +66,12 @@ class Storm:
     customers: list[str]
     rng: random.Random
     proxy: ProxyBeside | None = None  # of the last server
-    merge: Callable[[str, str], Awaitable[None]] | None = None
+    merge: Callable[[str, str], Awaitable[Any]] | None = None
     history: History = field(default_factory=History)
     bodies: dict[str, bytes] = field(default_factory=dict)  # decision → the answer that it came in
     repeats: dict[tuple[str, str], set[bytes]] = field(default_factory=dict)  # of each idempotency key
     lost: int = 0  # replies that never came
+    switched: tuple[tuple[str, str], ...] = SWITCHED
     _keys: dict[str, list[tuple[str, dict[str, Any], float]]] = field(default_factory=dict)
     _turns: dict[str, asyncio.Lock] = field(default_factory=dict)
     _until_s: float = 0.0
@@ -86,7 +87,7 @@ class Storm:
                 "consent": [*CONSENTS, {**CONSENTS[0], "channel": "sms"}],
             }  # fmt: skip
             begun = time.time()
-            await self._put(f"/v1/customers/{customer}", body)
+            await self._write("PUT", f"/v1/customers/{customer}", body)
             self.history.said.append(Said(customer, True, Span(begun, time.time())))
 
     async def ask(
@@ -110,15 +111,14 @@ class Storm:
         asked = Asked(body["customer"], tuple(body["placements"]), server, at, tuple(decisions), key)
         self.history.asked.append(asked)
         self.bodies.update((each["decision_id"], answer.body) for each in decisions)
-        if key is not None and (not any(each["retryable"] for each in decisions) or _sends(decisions)):
+        if key is not None and _is_kept(decisions):
             self.repeats.setdefault((body["customer"], key), set()).add(answer.body)
         return list(decisions)
 
     async def tell(self, decision_id: str, what: str, event_id: str | None = None) -> None:
         begun = time.time()
         body = {"type": what} | ({} if event_id is None else {"event_id": event_id})
-        answer = await self._any.ask("POST", f"/v1/decisions/{decision_id}/outcomes", body)
-        assert answer.status == 200, answer.body
+        answer = await self._write("POST", f"/v1/decisions/{decision_id}/outcomes", body)
         happened_s = datetime.fromisoformat(answer.json()["at"]).timestamp()
         self.history.told.append(Told(decision_id, what, Span(begun, time.time()), happened_s))
 
@@ -129,23 +129,23 @@ class Storm:
             expires_s = FOREVER if for_s is None else round(begun + for_s, 3)
             if for_s is not None:
                 body["expires_at"] = datetime.fromtimestamp(expires_s, UTC).isoformat()
-            answer = await self._put(f"/v1/customers/{customer}/consent/marketing/email", body)
+            answer = await self._write("PUT", f"/v1/customers/{customer}/consent/marketing/email", body)
             if answer.json()["applied"]:
                 self.history.said.append(Said(customer, granted, Span(begun, time.time()), expires_s))
                 return
 
     async def stop(self, customer: str) -> None:
         begun = time.time()
-        await self._put(f"/v1/customers/{customer}/suppressions/email", {"reason": "manual", "source": "desk"})
+        await self._write("PUT", f"/v1/customers/{customer}/suppressions/email", {"reason": "manual", "source": "desk"})
         self.history.stops.append(Stop(customer, Span(begun, time.time())))
 
     async def lift(self, customer: str) -> None:
         begun = time.time()
         for scope in EVERY_SCOPE:
-            answer = await self._any.ask("DELETE", f"/v1/customers/{customer}/suppressions/{scope}")
-            assert answer.status == 200, answer.body
+            await self._write("DELETE", f"/v1/customers/{customer}/suppressions/{scope}")
+        whose = self.history.winner_of(customer)
         for stop in self.history.stops:
-            if stop.customer == customer and stop.lifted_at.end == FOREVER:
+            if self.history.winner_of(stop.customer) == whose and stop.lifted_at.end == FOREVER:
                 stop.lifted_at = Span(begun, time.time())
 
     async def off(self, kind: str, name: str) -> Off:
@@ -159,7 +159,9 @@ class Storm:
 
     async def on(self, off: Off) -> None:
         begun = time.time()
-        await self._put(f"/v1/switches/{off.kind}/{off.name}", {"state": "on", "by": "crm_oncall", "why": "over"})
+        await self._write(
+            "PUT", f"/v1/switches/{off.kind}/{off.name}", {"state": "on", "by": "crm_oncall", "why": "over"}
+        )
         off.on_at = Span(begun, time.time())
 
     async def join(self, loser: str, winner: str) -> None:
@@ -168,15 +170,15 @@ class Storm:
         await self.merge(loser, winner)
         self.history.merges.append(Merge(loser, winner, Span(begun, time.time())))
 
-    @property
-    def _any(self) -> Client:
-        """What is said is said to a server whose way to the store is never disturbed."""
-        return self.rng.choice(self.clients[: 2 if self.proxy is None else -1])
-
-    async def _put(self, path: str, body: Any) -> Answer:
-        answer = await self._any.ask("PUT", path, body)
-        assert answer.status == 200, answer.body
-        return answer
+    async def _write(self, method: str, path: str, body: Any = None) -> Answer:
+        """Say something to a server whose way to the store is never disturbed; again where a merge is in the way."""
+        while True:
+            client = self.rng.choice(self.clients[: len(self.clients) if self.proxy is None else -1])
+            answer = await client.ask(method, path, body)
+            if answer.status == 200:
+                return answer
+            assert answer.status == 503, answer.body
+            await asyncio.sleep(0.02)
 
     # All of it at once
 
@@ -230,7 +232,7 @@ class Storm:
         decision_id, placement = decision["decision_id"], decision["placement"]
         stories, weights = zip(*STORIES, strict=True)
         (story,) = rng.choices(stories, weights)
-        if placement == PAUSED and rng.random() < 0.15:
+        if placement == PAUSED and rng.random() < 0.3:
             story = ("sent", "converted")
         if not self._first_to_tell(decision_id):
             return
@@ -245,10 +247,11 @@ class Storm:
 
     def _first_to_tell(self, decision_id: str) -> bool:
         """Of the callers that got the same answer under one key, one tells."""
-        return sum(each["decision_id"] == decision_id for a in self.history.asked for each in a.decisions) == 1
+        same = (each for asked in self.history.asked for each in asked.decisions if each["decision_id"] == decision_id)
+        return len(list(same)) == 1
 
     async def _tell(self, decision_id: str, what: str, event_id: str | None) -> None:
-        if what not in ("complained", "unsubscribed"):
+        if what not in STOPPING:
             await self.tell(decision_id, what, event_id)
             return
         customer = next(a.customer for a in self.history.asked for d in a.decisions if d["decision_id"] == decision_id)
@@ -257,54 +260,62 @@ class Storm:
             if not any(told.decision_id == decision_id and told.what == what for told in self.history.told[:-1]):
                 self.history.stops.append(Stop(customer, self.history.told[-1].at))
 
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Who becomes whom, where customers are merged: half of them are left alone."""
+        return list(zip(self.customers[::4], self.customers[1::4], strict=False))
+
     def _turn(self, customer: str) -> asyncio.Lock:
-        """What is said about a customer, and those who became one with it, is said one after the other."""
-        return self._turns.setdefault(min(self.history.may_be(customer)), asyncio.Lock())
+        """What is said about a customer, and about who becomes it, is said one after the other."""
+        whose = next((winner for loser, winner in self.pairs if loser == customer), customer)
+        return self._turns.setdefault(whose, asyncio.Lock())
 
     async def _change_mind(self, customer: str, rng: random.Random) -> None:
         while self._going:
-            await asyncio.sleep(rng.uniform(0.2, 1.2))
+            await asyncio.sleep(rng.uniform(0.1, 0.8))
             async with self._turn(customer):
                 what = rng.random()
                 if what < 0.35:
                     await self.say(customer, granted=False)
                 elif what < 0.55:
-                    await self.say(customer, granted=True, for_s=rng.uniform(0.05, 0.5))
+                    await self.say(customer, granted=True, for_s=rng.uniform(0.02, 0.3))
                 elif what < 0.75:
                     await self.stop(customer)
-            await asyncio.sleep(rng.uniform(0, 0.4))
+            await asyncio.sleep(rng.uniform(0, 0.5))
             async with self._turn(customer):
                 await self.say(customer, granted=True)
                 await self.lift(customer)
 
     async def _switch(self, rng: random.Random) -> None:
         while self._going:
-            off = await self.off(*rng.choice(SWITCHED))
+            off = await self.off(*rng.choice(self.switched))
             await asyncio.sleep(rng.uniform(0.9, 1.8))
             await self.on(off)
             await asyncio.sleep(rng.uniform(0, 1.0))
 
     async def _disturb(self, proxy: ProxyBeside, rng: random.Random) -> None:
-        """Now and then a commit waits in the network, or its reply is lost with the connection."""
+        """A commit waits in the network, and again, so that much can happen between a decision and its commit; now and
+        then its reply is lost with the connection."""
         while self._going:
-            await asyncio.sleep(rng.uniform(0.1, 0.5))
-            if rng.random() < 0.3:
+            await asyncio.sleep(rng.uniform(0.02, 0.1))
+            if rng.random() < 0.1:
                 proxy.do(lambda faulty: faulty.when(COMMIT.sha, lambda: self._lose(faulty)))
             else:
-                wait_s = rng.uniform(0, 0.2)
-                proxy.do(lambda faulty, wait_s=wait_s: faulty.when(COMMIT.sha, lambda: asyncio.sleep(wait_s)))  # type: ignore[misc]
+                hold = proxy.hold(COMMIT.sha)
+                await asyncio.sleep(rng.uniform(0.02, 0.15))
+                hold.release()
 
     def _lose(self, faulty: ScriptedProxy) -> None:
         self.lost += 1
         faulty.cut_after(0)
 
     async def _merge(self, rng: random.Random) -> None:
-        """Half of the customers become another one, one after the other."""
-        pairs = list(zip(self.customers[::4], self.customers[1::4], strict=False))
+        """One pair after the other becomes one."""
+        pairs = [pair for pair in self.pairs if self.history.winner_of(pair[0]) == pair[0]]
         wait_s = (self._until_s - time.time()) / (len(pairs) + 1)
         for loser, winner in pairs:
-            await asyncio.sleep(wait_s)
-            async with self._turn(loser), self._turn(winner):
+            await asyncio.sleep(rng.uniform(0.5, 1.0) * wait_s)
+            async with self._turn(winner):
                 await self.join(loser, winner)
 
     # Quiet again
@@ -341,33 +352,25 @@ class Storm:
 
     def short(self) -> list[str]:
         """Limits of which a customer surely has less than they allow, though all was asked for."""
-        now_s, have = time.time(), {}
+        now_s, have = time.time(), Counter[tuple[str, str]]()
         for each in self.history.contacts():
             if each.surely_at(now_s):
                 owner = self.history.winner_of(each.customer)
-                have[owner, each.placement] = have.get((owner, each.placement), 0) + 1
+                have[owner, each.placement] += 1
         held_out = {a.customer for a in self.history.asked for d in a.decisions if d["reason"] == "holdout"}
         missing = []
         for owner in sorted({self.history.winner_of(each) for each in self.customers}):
             for placement, most in LIMITS.items():
-                got = have.get((owner, placement), 0)
-                rival = placement in RIVALS and any(have.get((owner, each)) for each in RIVALS if each != placement)
+                got = have[owner, placement]
+                rival = placement in RIVALS and any(have[owner, each] for each in RIVALS if each != placement)
                 if got < most and not rival and not (placement == HELD and owner in held_out):
                     missing.append(f"{owner} has {got} of {most} in `{placement}`")
         return missing
 
 
-def _sends(decisions: list[dict[str, Any]]) -> bool:
-    return any(each["action"] == "send" for each in decisions)
-
-
-@asynccontextmanager
-async def switched_off(storm: Storm, kind: str, name: str) -> AsyncIterator[Off]:
-    off = await storm.off(kind, name)
-    try:
-        yield off
-    finally:
-        await storm.on(off)
-
-
-__all__ = ["BUDGET_MS", "Storm", "json", "switched_off"]
+def _is_kept(decisions: list[dict[str, Any]]) -> bool:
+    """Whether a repeat of the idempotency key must get the same bytes: not where asking again may help, nor where a
+    receipt was sent without the store (docs/adr/0004)."""
+    if any("facts_unavailable" in each["degraded"] for each in decisions):
+        return False
+    return any(each["action"] == "send" for each in decisions) or not any(each["retryable"] for each in decisions)

@@ -8,6 +8,7 @@ if there is no room for both. In the other direction a refusal must have a reaso
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
@@ -25,7 +26,7 @@ from tests.support.everything import (
     TRANSACTIONAL,
     ZONE,
 )
-from tests.support.history import FOREVER, Asked, Contact, History, Off, Span, Stop, Told, reserved_at_s
+from tests.support.history import FOREVER, Asked, Contact, History, Off, Span, reserved_at_s
 
 SWITCHED_WITHIN_S = 1.0
 #: A poll of the switches and the answer to whoever turned one may be this far apart on a busy machine.
@@ -37,16 +38,24 @@ Window: TypeAlias = date | str
 
 def verdict(history: History) -> list[str]:
     """Everything that is wrong, in words; nothing where all promises were kept."""
-    contacts = history.contacts()
+    wrong = list(over_budget(history.contacts()))
+    for each in history.of_each():
+        contacts = each.contacts()
+        for judge in (too_many, rivals, after_a_no, in_a_pause, while_off, without_reason):
+            wrong += judge(each, contacts)
+        wrong += trials(each)
+    return wrong
+
+
+def verdict_by_the_log(history: History, committed: dict[str, Span]) -> list[str]:
+    """The same of what the log says more exactly: when each contact was committed. What was acknowledged before must
+    have been seen, though the question was asked earlier. (Switches are polled when a decision is made.)"""
+    exact = replace(history, committed=committed)
     return [
-        *too_many(history, contacts),
-        *rivals(history, contacts),
-        *over_budget(contacts),
-        *after_a_no(history, contacts),
-        *in_a_pause(history, contacts),
-        *while_off(history, contacts),
-        *trials(history),
-        *without_reason(history, contacts),
+        f"{wrong} (by the log)"
+        for each in exact.of_each()
+        for judge in (too_many, rivals, after_a_no, in_a_pause)
+        for wrong in judge(each, each.contacts())
     ]
 
 
@@ -151,14 +160,15 @@ def _surely_one(history: History, contact: Contact) -> frozenset[str]:
 
 def _surely_refused(history: History, keys: frozenset[str], contact: Contact) -> bool:
     """Statements about one customer were made one after the other; the last one before the question held, unless the
-    next one came before the answer."""
+    next one came before the answer. When two became one the refusal of either held until something was said again."""
     said = [each for each in history.said if each.customer in keys and each.at.start <= contact.made.end]
-    before = [each for each in said if each.at.end <= contact.made.start]
-    if not before or len(before) < len(said):
+    if any(each.at.end > contact.made.start for each in said):
         return False
-    if not before[-1].granted:
-        return True
-    return before[-1].expires_s <= reserved_at_s(contact.decision_id)
+    joined_s = max((each.at.start for each in history.merges if each.loser in keys), default=-FOREVER)
+    since = [each for each in said if each.at.start > joined_s]
+    if since:
+        return not since[-1].granted or since[-1].expires_s <= reserved_at_s(contact.decision_id)
+    return any(of_key and not of_key[-1].granted for of_key in ([s for s in said if s.customer == key] for key in keys))
 
 
 def in_a_pause(history: History, contacts: list[Contact]) -> Iterator[str]:
@@ -225,48 +235,49 @@ def trials(history: History) -> Iterator[str]:
 
 def without_reason(history: History, contacts: list[Contact]) -> Iterator[str]:
     """Refusals for which nothing that may have been so is a reason."""
+    lost = history.lost()
     for asked in history.asked:
+        taken: list[str] | None = None
         for each in asked.decisions:
-            if each["action"] != "send" and not _may_be_right(history, contacts, asked, each):
-                codes = sorted({f"{line['message']}: {line['code']}" for line in each.get("excluded", ())})
+            if each["action"] == "send":
+                continue
+            if taken is None:  # the placement of everything that may have counted
+                taken = [contact.placement for contact in contacts if contact.maybe_within(asked.at)]
+                taken += [name for other in lost if other.at.start <= asked.at.end for name in other.placements]
+            if not _may_be_right(history, taken, asked, each):
+                codes = sorted({f"{line['message']}: {line['code']}" for line in each["excluded"]})
                 yield f"{each['decision_id']}: `{each['placement']}` for {asked.customer}: {each['reason']} ({codes})"
 
 
-def _may_be_right(history: History, contacts: list[Contact], asked: Asked, decision: dict[str, Any]) -> bool:
-    keys = history.may_be(asked.customer)
+def _may_be_right(history: History, taken: list[str], asked: Asked, decision: dict[str, Any]) -> bool:
+    placement = decision["placement"]
     match decision["reason"].split(":")[0]:
         case "consent_denied" | "consent_unknown":
-            return _maybe_refused(history, keys, asked.at)
+            return _maybe_refused(history, asked.at)
         case "suppressed":
-            stops = [each for each in history.stops if each.customer in keys]
-            return any(_holds(stop).meets(asked.at) for stop in stops)
+            return any(Span(each.set_at.start, each.lifted_at.end).meets(asked.at) for each in history.stops)
         case "switched_off":
-            return _maybe_off(history, asked, decision["placement"], "")
+            return _maybe_off(history, asked, placement, "")
         case "no_admissible_message":
-            mine = [each for each in contacts if each.customer in keys and each.maybe_within(asked.at)]
-            taken = [each.placement for each in mine]
-            for lost in history.lost():
-                if lost.customer in keys and lost.at.start <= asked.at.end:
-                    taken += lost.placements
-            return all(_excused(history, taken, asked, decision["placement"], line) for line in decision["excluded"])
+            return all(_excused(history, taken, asked, placement, line) for line in decision["excluded"])
         case "holdout":
-            return bool(decision["placement"] == HELD)
+            return bool(placement == HELD)
         case "quiet_hours":
-            return bool(decision["placement"] == DEFERRED and decision["action"] == "defer")
+            return bool(placement == DEFERRED and decision["action"] == "defer")
         case "merge_pending":
-            return any({each.loser, each.winner} & keys and each.at.meets(asked.at) for each in history.merges)
+            return any(each.at.meets(asked.at) for each in history.merges)
         case reason:
             return reason in MAY_PASS and bool(decision["retryable"])
 
 
-def _holds(stop: Stop) -> Span:
-    return Span(stop.set_at.start, stop.lifted_at.end)
-
-
-def _maybe_refused(history: History, keys: frozenset[str], at: Span) -> bool:
-    said = [each for each in history.said if each.customer in keys]
-    if len(keys) > 1 and any(not each.granted and each.at.start <= at.end for each in said):
-        return True  # when two become one the refusal of either holds
+def _maybe_refused(history: History, at: Span) -> bool:
+    said = history.said
+    if history.merges:
+        joined_s = max(each.at.end for each in history.merges)
+        since = [each for each in said if each.at.start > joined_s]
+        if not since or since[0].at.end > at.start:  # until it is said again, the stricter of both holds
+            return any((not each.granted or each.expires_s < FOREVER) and each.at.start <= at.end for each in said)
+        said = since
     for each, after in zip(said, [*said[1:], None], strict=True):
         until_s = FOREVER if after is None else after.at.end
         since_s = each.expires_s - 0.001 if each.granted else each.at.start
@@ -304,11 +315,7 @@ def _excused(history: History, taken: list[str], asked: Asked, placement: str, l
 
 
 def _may_pause(history: History, asked: Asked) -> bool:
-    keys = history.may_be(asked.customer)
-    whose = {d["decision_id"]: each.customer for each in history.asked for d in each.decisions}
     return any(
-        told.what == "converted"
-        and whose[told.decision_id] in keys
-        and Span(told.at.start, told.happened_s + PAUSE_S + QUANTUM_S).meets(asked.at)
+        told.what == "converted" and Span(told.at.start, told.happened_s + PAUSE_S + QUANTUM_S).meets(asked.at)
         for told in history.told
     )

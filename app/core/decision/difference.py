@@ -31,22 +31,15 @@ class Change(StrEnum):
 
 def change_of(before: Decision, after: Decision | None) -> Change:
     """What became of the decision; `after` is None where the placement is gone."""
-    sent = before.action is Action.SEND
-    if after is None:
-        if sent:
-            return Change.NO_LONGER_CONTACTED
-        return Change.NO_LONGER_DEFERRED if before.action is Action.DEFER else Change.SAME
-    if after.action is not before.action:
-        if after.action is Action.SEND:
-            return Change.NEWLY_CONTACTED
-        if after.action is Action.DEFER:
-            return Change.DEFERRED
-        return Change.NO_LONGER_CONTACTED if sent else Change.NO_LONGER_DEFERRED
-    if sent:
+    was, now = before.action, Action.SUPPRESS if after is None else after.action
+    if now is not was:
+        nothing = Change.NO_LONGER_CONTACTED if was is Action.SEND else Change.NO_LONGER_DEFERRED
+        return {Action.SEND: Change.NEWLY_CONTACTED, Action.DEFER: Change.DEFERRED}.get(now, nothing)
+    if after is not None and now is Action.SEND:
         return _among_sent(before, after)
-    if after.action is Action.DEFER and before.window != after.window:
+    if after is not None and now is Action.DEFER and before.window != after.window:
         return Change.OTHER_WINDOW
-    return Change.SAME if reason_text(before) == reason_text(after) else Change.OTHER_REASON
+    return Change.SAME if after is None or reason_text(before) == reason_text(after) else Change.OTHER_REASON
 
 
 def _among_sent(before: Decision, after: Decision) -> Change:
@@ -66,20 +59,22 @@ def why(change: Change, before: Decision, after: Decision | None, old: Bundle, n
         return f"the placement `{before.placement.id}` is gone"
     match change:
         case Change.NEWLY_CONTACTED:
-            return against(before, _id(after.message), old)
+            rule = against(before, _id(after.message), old)
         case Change.NO_LONGER_CONTACTED:
-            return against(after, _id(before.message), new)
+            rule = against(after, _id(before.message), new)
         case Change.DEFERRED if before.action is Action.SEND:
-            return against(after, _id(before.message), new)
+            rule = against(after, _id(before.message), new)
         case Change.DEFERRED:
-            return f"was {against(before, waiting(after), old)}"
+            rule = f"was {against(before, waiting(after), old)}"
         case Change.NO_LONGER_DEFERRED:
-            return against(after, waiting(before), new)
+            rule = against(after, waiting(before), new)
         case Change.OTHER_MESSAGE:
-            return _other_message(before, after, old, new)
+            rule = _other_message(before, after, old, new)
         case Change.OTHER_REASON:
-            return f"{reason_text(before)} → {reason_text(after)}"
-    return _detail(change, before, after)
+            rule = f"{reason_text(before)} → {reason_text(after)}"
+        case _:
+            rule = _detail(change, before, after)
+    return rule
 
 
 def _detail(change: Change, before: Decision, after: Decision) -> str:
@@ -101,7 +96,7 @@ def against(decision: Decision, message: str, bundle: Bundle) -> str:
     if position is None:
         return f"`{message}` is no candidate" if message else _reason(decision)
     if position in excluded:
-        return f"{excluded[position].code.value}: {rule(excluded[position], bundle)}"
+        return f"{excluded[position].code.value}: {rule_of(excluded[position], bundle)}"
     return _reason(decision)
 
 
@@ -110,7 +105,7 @@ def _reason(decision: Decision) -> str:
     return f"{reason_text(decision)}: {detail}" if detail else reason_text(decision)
 
 
-def rule(excluded: Excluded, bundle: Bundle) -> str:
+def rule_of(excluded: Excluded, bundle: Bundle) -> str:
     """The rule that excluded a candidate, in the words that explanations use, the same for all whom it concerns."""
     match excluded.detail:
         case ("limit", index, _):
@@ -163,12 +158,12 @@ def _other_message(before: Decision, after: Decision, old: Bundle, new: Bundle) 
         return f"`{was}` is no candidate any more"
     if lost in (after.excluded or {}):
         excluded = (after.excluded or {})[lost]
-        return f"`{was}` {excluded.code.value}: {rule(excluded, new)}"
+        return f"`{was}` {excluded.code.value}: {rule_of(excluded, new)}"
     if gained is None:
         return f"`{now}` is a new candidate"
     if gained in (before.excluded or {}):
         excluded = (before.excluded or {})[gained]
-        return f"`{now}` no longer {excluded.code.value}: {rule(excluded, old)}"
+        return f"`{now}` no longer {excluded.code.value}: {rule_of(excluded, old)}"
     return _ranked_otherwise(before, after)
 
 

@@ -10,7 +10,8 @@ personalisation and of the contact. It is out wherever the region restricts its 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -25,7 +26,7 @@ from policy.bundle import Candidate, Fact, Message, Placement
 from policy.codes import Degraded, Exclusion, SwitchKind
 from policy.consent import Permission, contact_permission, law_of
 from policy.expressions import Expression
-from policy.quick import quick_rules
+from policy.quick import QuickRule, quick_number, quick_rule, quick_rules
 
 
 @dataclass(slots=True)
@@ -54,23 +55,29 @@ def eligible(placement: Placement, situation: Situation, gate: Gate, taken: Mapp
     pool = Pool([], {}, freshness.degraded, freshness.values, freshness.ranked_by_rules, rules=rules)
     against = rules.run_all()
     switches = situation.control.switches
+    usual = gate.personal and not taken and not freshness.ranked_by_rules and not switches
     if not gate.personal:
         pool.degraded.append(Degraded.NO_PERSONALISATION)
-    elif not taken and not freshness.ranked_by_rules and not switches and not _conditional(placement):
+    elif usual and not _conditional(placement):
         _sort_by_rules(placement, against, pool)
         return pool
     _say_what_is_withheld(placement, situation, gate, pool)
     barring = bool(switches or _sensitive_classes(placement))  # most bundles use neither
+    plain = _plain(placement)
     for position, candidate in enumerate(placement.candidates):
         message = candidate.message
         excluded = (
-            (_barred(candidate, placement, situation, gate) if barring else None)
-            or _not_considered(position, placement, gate)
-            or _taken(message, taken)
-            or _not_valid(message, situation.now_ms)
-            or _purpose_refused(message, placement, situation)
-            or _stale(message, freshness)
-            or next((against[index] for index in message.rules if index in against), None)
+            _against(message, against)
+            if usual and plain[position]
+            else (
+                (_barred(candidate, placement, situation, gate) if barring else None)
+                or _not_considered(position, placement, gate)
+                or _taken(message, taken)
+                or _not_valid(message, situation.now_ms)
+                or _purpose_refused(message, placement, situation)
+                or _stale(message, freshness)
+                or _against(message, against)
+            )
         )
         if excluded is None:
             pool.positions.append(position)
@@ -79,6 +86,14 @@ def eligible(placement: Placement, situation: Situation, gate: Gate, taken: Mapp
         else:
             pool.excluded[position] = excluded
     return pool
+
+
+def _against(message: Message, against: Mapping[int, Excluded]) -> Excluded | None:
+    """The first of its rules that speaks against a message."""
+    for index in message.rules:
+        if index in against:
+            return against[index]
+    return None
 
 
 def _sort_by_rules(placement: Placement, against: Mapping[int, Excluded], pool: Pool) -> None:
@@ -102,16 +117,29 @@ def _rules_held(placement: Placement) -> tuple[tuple[int, ...], ...]:
 
 @lru_cache(maxsize=1024)
 def _conditional(placement: Placement) -> bool:
-    """Whether some candidate depends on more than its rules: on dates, on a consent of its own, on a weight rule, on
-    what is sensitive."""
-    messages = [candidate.message for candidate in placement.candidates]
-    return bool(_sensitive_classes(placement)) or any(
-        message.valid_from_ms is not None
-        or message.valid_until_ms is not None
-        or message.purpose not in (None, placement.purpose)
-        or isinstance(message.context_weight, Expression)
-        for message in messages
+    """Whether more has to be looked at than rules: at what is sensitive, or at one of the candidates."""
+    weighed = any(isinstance(candidate.message.context_weight, Expression) for candidate in placement.candidates)
+    return bool(_sensitive_classes(placement)) or weighed or not all(_plain(placement))
+
+
+@lru_cache(maxsize=1024)
+def _plain(placement: Placement) -> tuple[bool, ...]:
+    """By position, whether a candidate depends on nothing but its rules: on no dates, no consent of its own, and on
+    nothing sensitive."""
+    return tuple(
+        not candidate.sensitive
+        and candidate.message.valid_from_ms is None
+        and candidate.message.valid_until_ms is None
+        and candidate.message.purpose in (None, placement.purpose)
+        for candidate in placement.candidates
     )
+
+
+@lru_cache(maxsize=1024)
+def _model_facts(placement: Placement) -> frozenset[str]:
+    """The customer facts that the placement's model reads."""
+    inputs = placement.model.inputs if placement.model else ()
+    return frozenset(path[9:] for path in inputs if path.startswith("customer."))
 
 
 @lru_cache(maxsize=1024)
@@ -132,7 +160,7 @@ def _say_what_is_withheld(placement: Placement, situation: Situation, gate: Gate
         pool.ranked_by_rules = True
     elif model.on_missing != "rules":  # with `rules` the model says itself that it lacks something
         withheld = withheld_names(placement, situation, gate)
-        if any(path.startswith("customer.") and path[9:] in withheld for path in model.inputs):
+        if withheld and not withheld.isdisjoint(_model_facts(placement)):
             pool.degraded.append(Degraded.FEATURES_MISSING)
 
 
@@ -285,21 +313,48 @@ class RuleRun:
         try:
             verdicts = quick.run(self._values, self._context)
         except (KeyError, TypeError):
-            return self._placement.rules
+            return (*quick.others, *self._one_by_one(quick.each, against))
         if False in verdicts:
-            for index, holds in zip(quick.indexes, verdicts, strict=True):
+            for rule, holds in zip(quick.each, verdicts, strict=True):
+                if not holds:
+                    against[rule.number] = Excluded(Exclusion.NOT_ELIGIBLE, ("rule", rule.number))
+        return quick.others
+
+    def _one_by_one(self, rules: Iterable[QuickRule], against: dict[int, Excluded]) -> Iterator[int]:
+        """Run each by itself, and leave to CEL what needs a fact that is missing; a comparison needs its fact."""
+        for index, run, compares in rules:
+            try:
+                (holds,) = run(self._values, self._context)
+            except KeyError as missing:
+                if not compares:
+                    yield index
+                    continue
+                path = _path_of(str(missing.args[0]), self._bundle.rules[index].expression)
+                against[index] = Excluded(Exclusion.NOT_ELIGIBLE, ("missing", index, path))
+            except TypeError:
+                yield index
+            else:
                 if not holds:
                     against[index] = Excluded(Exclusion.NOT_ELIGIBLE, ("rule", index))
-        return quick.others
 
     def holds(self, indexes: Iterable[int]) -> bool:
         """Whether all of these rules hold, for audiences: a rule that fails, that meets a missing fact or that may not
         be run does not. The placement must know the rules' names (`Placement.customer_names`, `context_names`)."""
-        return all(self._run(index) is None for index in indexes)
+        return all(self._holds(index) for index in indexes)
+
+    def _holds(self, index: int) -> bool:
+        quick = quick_rule(self._bundle, index) if self._personal and not self._dropping else None
+        if quick is not None:
+            with suppress(KeyError, TypeError):
+                return quick.run(self._values, self._context)[0]
+        return self._run(index) is None
 
     def weight(self, expression: Expression) -> float:
         """A context weight; 1.0 where the rule fails: weights are scores, and scores fail open."""
+        quick = quick_number(self._bundle, expression)
         try:
+            if quick is not None:
+                return quick({}, self._context)[0]
             return float(expression.evaluate(self._context_for_cel()))
         except Exception:  # whatever a rule engine raises, the answer is the same
             return 1.0

@@ -52,6 +52,10 @@ class Gate(NamedTuple):
     restricted: frozenset[str] = NOTHING_RESTRICTED  # classes that may not be used where the customer is
 
 
+#: Where nothing of the customer was read.
+UNREAD = Gate(None, "", False, None, None)
+
+
 def gate(placement: Placement, situation: Situation) -> Gate:
     """Decide whether the customer may be contacted in this placement, and what may be read of them."""
     facts, control = situation.facts, situation.control

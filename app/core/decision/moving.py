@@ -177,7 +177,12 @@ def _same_model(old: Bundle, before: Placement, new: Bundle, after: Placement) -
     ours, theirs = before.model, after.model
     if ours is None or theirs is None:
         return False
-    if (ours.id, ours.version, ours.inputs, ours.on_missing) != (theirs.id, theirs.version, theirs.inputs, theirs.on_missing):
+    if (ours.id, ours.version, ours.inputs, ours.on_missing) != (
+        theirs.id,
+        theirs.version,
+        theirs.inputs,
+        theirs.on_missing,
+    ):
         return False
     names = [path.removeprefix("customer.") for path in ours.inputs if path.startswith("customer.")]
     facts = [(old.fact_by_name[name], new.fact_by_name.get(name)) for name in names]

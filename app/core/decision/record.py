@@ -9,7 +9,7 @@ Layout, version 1. New members are appended, none is moved:
     0 version · 1 packed base id · 2 customer · 3 bundle digest (32 bytes) · 4 now (ms) · 5 seed
     6 request  [placement indexes, context, budget_ms, Global Privacy Control]
     7 facts    [exists, region, timezone, language, consent, suppressions, fact indexes, values, as-of, kinds, contacts,
-                general version, ledger version, past outcomes, best hours, exposures, merge pending]
+                general version, ledger version, nil or [past outcomes, best hours, exposures, merge pending]]
     8 decisions, one array each (`_decision`)
     9 elapsed µs until the commit · 10 trace id (16 bytes) or nil · 11 release
    12 control  nil, or [switches, stale, spent budgets, what the chosen messages' variants earned]
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import zlib
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -29,7 +29,7 @@ import ormsgpack
 
 from app.core.decision.arbitrate import Decision, Exposure, Funnel
 from app.core.decision.exclusion import Excluded
-from app.core.decision.gate import gate
+from app.core.decision.gate import Gate
 from app.core.decision.limits import SendWindow
 from app.core.decision.readable import impersonal_names, readable
 from app.core.decision.situation import Situation, facts_read, situation
@@ -100,7 +100,7 @@ def encode(
     seen: Situation,
     decisions: Sequence[Decision],
     answers: Sequence[bytes],
-    personal: Sequence[bool],
+    gates: Sequence[Gate],
     elapsed_us: int,
     release: str,
     explanation: bool = True,
@@ -109,7 +109,7 @@ def encode(
 
     Args:
         answers: rendered decisions, without `excluded`.
-        personal: for each decision whether personal facts were allowed to be read.
+        gates: for each decision what was allowed to be read.
         explanation: False leaves out facts, scores and reasons; only to measure what explaining costs.
     """
     if not explanation:
@@ -124,7 +124,7 @@ def encode(
             seen.now_ms,
             seen.seed,
             [[placement.index for placement in asked.placements], asked.context, asked.budget_ms, asked.gpc],
-            _facts(seen, decisions, personal),
+            _facts(seen, decisions, gates),
             [_decision(decision, answer) for decision, answer in zip(decisions, answers, strict=True)],
             elapsed_us,
             asked.trace_id,
@@ -142,21 +142,22 @@ def _unexplained(seen: Situation, decisions: Sequence[Decision]) -> tuple[Situat
     return seen._replace(facts=facts), bare
 
 
-def _facts(seen: Situation, decisions: Sequence[Decision], personal: Sequence[bool]) -> list[Any]:
+def _facts(seen: Situation, decisions: Sequence[Decision], gates: Sequence[Gate]) -> list[Any]:
     facts, bundle = seen.facts, seen.bundle
-    indexes, names, sources = _allowed_facts(
-        bundle, tuple([decision.placement for decision in decisions]), tuple(personal)
-    )
+    placements = tuple([decision.placement for decision in decisions])
+    indexes, names, sources, sensitive = _allowed_facts(bundle, placements, tuple([each.personal for each in gates]))
+    values = facts.values
+    if sensitive or seen.control.switches:
+        values = _values_read(seen, placements, gates)
     kinds: dict[ContactKind, int] = {}
     contacts = [
         [packed, kinds.setdefault(kind, len(kinds)), not_before_ms, not_after_ms, confirmed + 2 * engaged]
         for packed, kind, not_before_ms, not_after_ms, confirmed, engaged in facts.contacts
         if contact_matters(bundle, kind)
     ]
-    outcomes = [
-        [kind_of_outcome, None if kind is None else kinds.setdefault(kind, len(kinds)), at_ms]
-        for kind_of_outcome, kind, at_ms in (facts.outcomes if bundle.cooldowns else ())
-    ]
+    rare = None  # nearly always: two bytes less, and nothing made
+    if facts.outcomes or facts.best_hours or facts.exposures or facts.merge_pending:
+        rare = _rare_facts(seen, kinds)
     return [
         facts.exists,
         facts.region,
@@ -165,28 +166,32 @@ def _facts(seen: Situation, decisions: Sequence[Decision], personal: Sequence[bo
         [tuple(entry) for entry in facts.consent],
         [[entry.scope, _SUPPRESSION_AT[entry.reason], entry.at_ms] for entry in facts.suppressions],
         indexes,
-        list(map(_values_read(seen, decisions).get, names)),  # nil where the fact is missing, or was not read
+        list(map(values.get, names)),  # nil where the fact is missing, or was not read
         {source: at_ms for source, at_ms in facts.as_of_ms.items() if source in sources},
         [[k.placement, k.channel, k.klass, k.message, k.category, k.campaign] for k in kinds],
         contacts,
         facts.general_version,
         facts.ledger_version,
-        outcomes,
-        facts.best_hours,
-        dict(facts.exposures),
-        facts.merge_pending,
+        rare,
     ]
 
 
-def _values_read(seen: Situation, decisions: Sequence[Decision]) -> Mapping[str, Any]:
+def _rare_facts(seen: Situation, kinds: dict[ContactKind, int]) -> list[Any]:
+    """What most customers have none of. `kinds` learns the kinds that outcomes followed."""
+    facts = seen.facts
+    outcomes = [
+        [kind_of_outcome, None if kind is None else kinds.setdefault(kind, len(kinds)), at_ms]
+        for kind_of_outcome, kind, at_ms in (facts.outcomes if seen.bundle.cooldowns else ())
+    ]
+    return [outcomes, facts.best_hours, dict(facts.exposures), facts.merge_pending]
+
+
+def _values_read(seen: Situation, placements: Iterable[Placement], gates: Iterable[Gate]) -> Mapping[str, Any]:
     """The values without those that no decision may have read: what is switched off, and what is sensitive and was
     not granted in so many words."""
-    placements = [decision.placement for decision in decisions]
-    if not seen.control.switches and not any(placement.sensitive for placement in placements):
-        return seen.facts.values
     read: dict[str, Any] = {}
-    for placement in placements:
-        values = readable(placement, seen, gate(placement, seen))
+    for placement, gated in zip(placements, gates, strict=True):
+        values = readable(placement, seen, gated)
         read.update({name: values[name] for name in facts_read(placement) if name in values})
     return read
 
@@ -194,6 +199,8 @@ def _values_read(seen: Situation, decisions: Sequence[Decision]) -> Mapping[str,
 def _control(seen: Situation, decisions: Sequence[Decision]) -> list[Any] | None:
     """The control facts that these decisions may have looked at; who threw a switch, and why, stays out."""
     control = seen.control
+    if not (control.switches or control.stale or control.exhausted or control.earned):
+        return None
     switches = [
         [_SWITCH_KINDS.index(each.kind), each.name, each.until_ms]
         for each in control.switches
@@ -213,8 +220,9 @@ def _control(seen: Situation, decisions: Sequence[Decision]) -> list[Any] | None
 @lru_cache(maxsize=1024)
 def _allowed_facts(
     bundle: Bundle, placements: tuple[Placement, ...], personal: tuple[bool, ...]
-) -> tuple[tuple[int, ...], tuple[str, ...], frozenset[str]]:
-    """Indexes and names of the facts that these placements may have read, and who writes them."""
+) -> tuple[tuple[int, ...], tuple[str, ...], frozenset[str], bool]:
+    """Indexes and names of the facts that these placements may have read, who writes them, and whether any of the
+    placements reads something sensitive."""
     names: set[str] = set()
     for placement, may_be_read in zip(placements, personal, strict=True):
         read = facts_read(placement)
@@ -224,6 +232,7 @@ def _allowed_facts(
         tuple(fact.index for fact in allowed),
         tuple(fact.name for fact in allowed),
         frozenset(fact.owner for fact in allowed),
+        any(placement.sensitive for placement in placements),
     )
 
 
@@ -316,7 +325,7 @@ def _decode_control(raw: list[Any] | None) -> Control:
 def _decode_facts(raw: list[Any], now_ms: int, bundle: Bundle) -> Facts:
     exists, region, timezone, language, consent, suppressions, indexes = raw[:7]
     values, as_of, kinds, contacts, general, ledger = raw[7:13]
-    outcomes, best_hours, exposures, merge_pending = raw[13:17] if len(raw) > 13 else ((), None, {}, False)
+    outcomes, best_hours, exposures, merge_pending = (raw[13] if len(raw) > 13 else None) or ((), None, {}, False)
     kind_of = [ContactKind(*kind) for kind in kinds]
     return Facts(
         now_ms=now_ms,

@@ -26,19 +26,19 @@ def worths_of(placement: Placement, situation: Situation, pool: Pool, responses:
     if situation.facts.contacts and placement.fatigue is not None:
         fatigue = _fatigue(placement, situation, pool.positions)
     scores = worths(powered(responses, placement.terms.propensity), terms, fatigue)
-    return scores, _weights(placement, terms), fatigue
+    return scores, _weights(placement, pool, terms), fatigue
 
 
 def _terms(placement: Placement, pool: Pool) -> Sequence[Terms]:
     """The terms in force of the pool's messages, in its order."""
-    fixed = fixed_terms(placement)
-    if pool.weights and placement.terms.context_weight:
-        weights = pool.weights
-        return [
-            Terms(fixed[position].value, fixed[position].lever, weights.get(position, fixed[position].context_weight))
-            for position in pool.positions
-        ]
-    return fixed if len(pool.positions) == len(fixed) else [fixed[position] for position in pool.positions]
+    fixed, positions = fixed_terms(placement), pool.positions
+    if not pool.weights or not placement.terms.context_weight:
+        return fixed if len(positions) == len(fixed) else [fixed[position] for position in positions]
+    terms = [fixed[position] for position in positions]
+    for position, weight in pool.weights.items():
+        at = positions.index(position)
+        terms[at] = Terms(terms[at].value, terms[at].lever, weight)
+    return terms
 
 
 @lru_cache(maxsize=1024)
@@ -53,9 +53,10 @@ def fixed_terms(placement: Placement) -> tuple[Terms, ...]:
     )
 
 
-def _weights(placement: Placement, terms: Sequence[Terms]) -> Sequence[float]:
+def _weights(placement: Placement, pool: Pool, terms: Sequence[Terms]) -> Sequence[float]:
     """The context weights as they were counted; none where all are 1."""
-    if not _weighs(placement):
+    ruled = pool.weights and placement.terms.context_weight and any(each != 1.0 for each in pool.weights.values())
+    if not ruled and not _weighs(placement):
         return ()
     weights = tuple([each.context_weight for each in terms])
     return weights if any(weight != 1.0 for weight in weights) else ()
@@ -63,9 +64,8 @@ def _weights(placement: Placement, terms: Sequence[Terms]) -> Sequence[float]:
 
 @lru_cache(maxsize=1024)
 def _weighs(placement: Placement) -> bool:
-    """Whether a context weight can be other than 1."""
-    messages = [candidate.message for candidate in placement.candidates]
-    return placement.terms.context_weight and any(message.context_weight != 1.0 for message in messages)
+    """Whether a context weight is authored as another number than 1."""
+    return any(terms.context_weight != 1.0 for terms in fixed_terms(placement))
 
 
 def _fatigue(placement: Placement, situation: Situation, positions: Sequence[int]) -> Sequence[float]:

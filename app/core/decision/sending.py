@@ -80,9 +80,12 @@ def _window(opening: Opening, hours: Hours) -> SendWindow:
 
 def _clipped(placement: Placement, pool: Pool, usual: SendWindow) -> dict[int, SendWindow]:
     """Windows of candidates whose validity ends before the usual window does; empty ones where it ends before it."""
+    ends = _ends_of_validity(placement)
+    if not ends:
+        return {}
     return {
         position: usual._replace(not_after_ms=until_ms - 1)
-        for position, until_ms in _ends_of_validity(placement)
+        for position, until_ms in ends
         if until_ms <= usual.not_after_ms and position in pool.positions
     }
 

@@ -32,7 +32,7 @@ Decisions: TypeAlias = "list[Decision | None]"
 
 @dataclass(slots=True)
 class Tally:
-    """What was counted. Adding up parts gives the whole, whatever the parts; all counts are of decisions unless said."""
+    """What was counted; of decisions, unless said. Adding up parts gives the whole, whatever the parts."""
 
     requests: int = 0
     decisions: int = 0
@@ -78,9 +78,7 @@ def simulate(record: Record, move: Move, tally: Tally) -> Generator[Wanted, Scor
     """The record's request under the other bundle, under way. It yields only what a model must be asked now."""
     moved = move.moved(record)
     pairs = [(place, pair) for place, pair in enumerate(moved.pairs) if pair is not None]
-    again = deciding(
-        moved.situation, [pair.new for _, pair in pairs], record.base, was_unreadable(record.decisions)
-    )
+    again = deciding(moved.situation, [pair.new for _, pair in pairs], record.base, was_unreadable(record.decisions))
     decided = yield from _answered(again, record, pairs, move, tally)
     decisions: Decisions = [None] * len(moved.pairs)
     for (place, _), decision in zip(pairs, decided, strict=True):
@@ -170,9 +168,7 @@ def _parts(before: Decision, moved: Moved, memberships: dict[str, Membership]) -
             yield "segment", f"{name}: unknown"
 
 
-def _count_part(
-    part: tuple[str, str], before: Decision, after: Decision | None, change: Change, tally: Tally
-) -> None:
+def _count_part(part: tuple[str, str], before: Decision, after: Decision | None, change: Change, tally: Tally) -> None:
     parts = tally.parts
     parts[*part, "decisions"] += 1
     if before.action is Action.SEND:

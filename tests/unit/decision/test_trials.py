@@ -12,11 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.core.decision.answer import describe
-from app.core.decision.arbitrate import Decision
+from app.core.decision.arbitrate import Decision, arbitrate
+from app.core.decision.eligible import eligible
 from app.core.decision.failed import unknown_situation, without_facts
+from app.core.decision.gate import gate
 from app.core.decision.ledger import new_contact, new_exposures
+from app.core.decision.limits import limits
 from app.core.decision.record import decode
 from app.core.decision.replay import kind_of, replay
+from app.core.decision.score import Scoring
+from app.core.decision.sending import NEVER, SendWindow
+from app.core.decision.situation import situation
 from app.core.decision.view import view
 from policy.arms import arm_of, held_arm
 from policy.bundle import Bundle
@@ -355,6 +361,12 @@ def test_an_arm_of_an_experiment_gets_its_variant_and_says_its_share() -> None:
     assert seen == {"a", "b"}
 
 
+def test_the_baseline_is_worded_by_weight_whatever_experiments_prescribe() -> None:
+    decisions = [decided("as_before_worded", seed) for seed in range(50)]
+    assert {(each.variant, each.variant_propensity) for each in decisions} == {(0, 0.75), (1, 0.25)}
+    assert {each.exposures for each in decisions} == {(("all_as_before/b", "baseline"),)}
+
+
 def test_arms_with_the_same_variant_add_up() -> None:
     assert decided("tested_alike").variant_propensity == 1.0
 
@@ -398,6 +410,43 @@ def test_a_deferred_answer_says_from_when_on_and_reserves_nothing() -> None:
 def test_a_wait_without_end_is_a_suppression() -> None:
     decision = decided("moment")
     assert (decision.action, decision.reason, decision.window) == (Action.SUPPRESS, Reason.QUIET_HOURS, None)
+
+
+def test_where_other_messages_were_open_it_was_not_the_hour_alone() -> None:
+    """The model is not sure, and the one message for that case may not go out at this hour."""
+    placement, seen = BUNDLE.placements["unsure"], situation(BUNDLE, facts_of(KNOWN), {}, 1, "cus_1")
+    gated = gate(placement, seen)
+    pool = eligible(placement, seen, gated, {})
+    open_ones = limits(placement, seen, pool, ())._replace(positions=[1, 2], excluded={0: NEVER})
+    decision = arbitrate(placement, seen, gated, pool, Scoring([0.1, 0.2, 0.1]), open_ones)
+    assert (decision.action, decision.reason) == (Action.SUPPRESS, Reason.NO_ADMISSIBLE_MESSAGE)
+    closed = open_ones._replace(positions=[], excluded=dict.fromkeys(range(3), NEVER))
+    decision = arbitrate(placement, seen, gated, pool, Scoring([0.1, 0.2, 0.1]), closed)
+    assert (decision.action, decision.reason) == (Action.SUPPRESS, Reason.QUIET_HOURS)
+
+
+def test_the_first_window_of_all_that_wait_is_named() -> None:
+    placement, seen = BUNDLE.placements["best"], situation(BUNDLE, facts_of(KNOWN), {}, 1, "cus_1")
+    gated = gate(placement, seen)
+    pool = eligible(placement, seen, gated, {})
+    early, late = (SendWindow(NOW_MS + hours * HOUR_MS, NOW_MS + 9 * HOUR_MS, "placement_hours") for hours in (3, 4))
+    waiting = limits(placement, seen, pool, ())._replace(positions=[], waiting={0: late, 2: early})
+    decision = arbitrate(placement, seen, gated, pool, Scoring([0.3, 0.2, 0.1]), waiting)
+    assert (decision.action, decision.window, decision.rung) == (Action.DEFER, early, "model")
+    assert (decision.position, decision.propensity, decision.variant_propensity) == (None, None, None)
+
+
+def test_a_baseline_waits_for_its_own_message_only() -> None:
+    placement, seen = BUNDLE.placements["as_before"], situation(BUNDLE, facts_of(KNOWN), {}, 1, "cus_1")
+    gated = gate(placement, seen)
+    pool = eligible(placement, seen, gated, {})
+    late = SendWindow(NOW_MS + 3 * HOUR_MS, NOW_MS + 4 * HOUR_MS, "placement_hours")
+    admissible = limits(placement, seen, pool, ())._replace(positions=[0])
+    for waits, action in ((1, Action.SUPPRESS), (2, Action.DEFER)):  # green is what was sent before
+        decision = arbitrate(
+            placement, seen, gated, pool, Scoring([0.3, 0.2, 0.1]), admissible._replace(waiting={waits: late})
+        )
+        assert decision.action is action
 
 
 # The gate

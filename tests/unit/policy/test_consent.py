@@ -145,12 +145,12 @@ def test_of_two_grants_the_later_one_is_kept_and_the_earlier_end() -> None:
     assert merged([old], [new]) == merged([new], [old]) == (new._replace(expires_ms=50),)
 
 
-def test_every_suppression_of_either_profile_is_kept_since_it_was_first_said() -> None:
+def test_every_suppression_of_either_profile_is_kept_since_it_was_last_said() -> None:
     complaint, manual = SuppressionReason.COMPLAINT, SuppressionReason.MANUAL
     mine = [Suppression("email", complaint, 5), Suppression("*", manual, 7)]
     theirs = [Suppression("email", complaint, 3), Suppression("sms", complaint, 1)]
     assert merged_suppressions(mine, theirs) == (
         Suppression("*", manual, 7),
-        Suppression("email", complaint, 3),
+        Suppression("email", complaint, 5),
         Suppression("sms", complaint, 1),
     )

@@ -1,0 +1,1 @@
+"""What customers did, as it comes in: other people's formats, read, checked and made small. Pure."""

@@ -1,0 +1,192 @@
+"""What is made of an event that arrived: it is collected, or put aside with the reason, or passed over.
+
+The bundle declares what is collected, and nothing else is: undeclared events are passed over (a CDP sends hundreds of
+kinds), undeclared properties dropped, or the event refused where the bundle says so. What does not fit its declaration
+is put aside, masked, to be looked at and judged again. Who belongs to whom is collected whatever the event was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from app.core.events.event import Arrived, Collected, Edge, Letter, Misfit, Misfits
+from app.core.events.masking import hash64, shown_name, shown_source
+from app.core.events.properties import Unfit, fitting, masked, undeclared_names
+from app.core.events.times import occurred_at_ms
+from app.core.events.who import Who, edge
+from policy.event_rules import EventRule, EventRules
+
+#: Names of properties beyond these are no event of ours.
+PROPERTIES_MAX = 256
+#: How late links between identities are taken, as of events that say nothing of it.
+LINK_LATENESS_MS = 72 * 3_600_000
+#: What these calls say is who somebody is; a bundle may declare an event of the same name to keep more of them.
+LINKING = frozenset({"identify", "alias"})
+
+
+class Receipt(NamedTuple):
+    """What is known of all events of one request. `nonce` is chance: it stands for ids that senders left out."""
+
+    at_ms: int  # by the store's clock
+    sender: str  # the id of the write key: message ids are its own
+    nonce: bytes
+
+
+class Passed(NamedTuple):
+    """An event that the bundle does not declare, and that links nobody."""
+
+    misfit: Misfit
+
+
+class Judged(NamedTuple):
+    """What becomes of an event, and how many undeclared properties it lost on the way."""
+
+    result: Collected | Letter | Passed
+    properties_dropped: int = 0
+
+
+Found: TypeAlias = tuple[Who, str]  # whom it is about, and the customer that this is
+
+
+def judge(arrived: Arrived, found: Found, rules: EventRules, receipt: Receipt, hash_key: bytes, index: int) -> Judged:
+    """What becomes of an event. `index`: its place in the request."""
+    who, customer = found
+    rule = rules.find(arrived.name)
+    links = len(who.aliases) > 1 or bool(who.previous) or (bool(who.aliases) and isinstance(who.subject, str))
+    if rule is None and not links:
+        if arrived.kind in LINKING:
+            return Judged(Passed(Misfit(Misfits.UNKNOWN_EVENT, "it links nobody")))
+        return Judged(Passed(Misfit(Misfits.UNKNOWN_EVENT, f"the bundle declares no event {shown_name(arrived.name)}")))
+    return _Judge(arrived, who, customer, rule, receipt, hash_key, index).judged(links)
+
+
+def judge_again(letter: Letter, rules: EventRules, hash_key: bytes) -> Collected | Misfit:
+    """What becomes of a letter under the bundle as it is now. Its time was judged when it was received: that it waited
+    here does not make it old."""
+    rule = rules.find(letter.type)
+    if rule is None or not letter.customer or letter.occurred_at_ms is None:
+        return letter.misfit
+    if letter.received_at_ms - letter.occurred_at_ms > rule.lateness_ms:
+        return Misfit(Misfits.TOO_OLD, "it was older on arrival than the bundle allows")
+    try:
+        kept = fitting(rule, letter.properties, hash_key)
+    except Unfit as unfit:
+        return unfit.misfit
+    return Collected(
+        letter.customer,
+        rule.id,
+        rule.version,
+        letter.occurred_at_ms,
+        letter.received_at_ms,
+        letter.message_id,
+        once_of(rule, kept, hash_key),
+        kept,
+        letter.edges,
+        letter.previous,
+        letter.source,
+    )
+
+
+def letter_of_nobody(misfit: Misfit, receipt: Receipt, hash_key: bytes, index: int, source: str = "") -> Letter:
+    """What is kept of something that is no event, or about nobody: the reason."""
+    return Letter(misfit, "", "", 0, None, receipt.at_ms, _no_id(receipt, hash_key, index), {}, source=source)
+
+
+def once_of(rule: EventRule, properties: Mapping[str, Any], hash_key: bytes) -> bytes:
+    """What stands for a thing that happens once: its name as it is stored, so that it is the same when a letter is
+    judged again."""
+    if rule.once_per is None or (value := properties.get(rule.once_per)) is None:
+        return b""
+    return hash64(f"once\0{rule.id}", str(value), hash_key)
+
+
+class _Judge:
+    """One event on its way."""
+
+    def __init__(
+        self,
+        arrived: Arrived,
+        who: Who,
+        customer: str,
+        rule: EventRule | None,
+        receipt: Receipt,
+        hash_key: bytes,
+        index: int,
+    ) -> None:
+        self._arrived, self._who, self._customer, self._rule = arrived, who, customer, rule
+        self._receipt, self._hash_key, self._index = receipt, hash_key, index
+
+    def judged(self, links: bool) -> Judged:
+        arrived, rule, receipt = self._arrived, self._rule, self._receipt
+        when = occurred_at_ms(arrived.at, arrived.sent_at, receipt.at_ms, arrived.zoned)
+        if isinstance(when, Misfit):
+            return Judged(self._letter(when, None))
+        if receipt.at_ms - when > (LINK_LATENESS_MS if rule is None else rule.lateness_ms):
+            return Judged(self._letter(Misfit(Misfits.TOO_OLD, "it is older than the bundle allows"), when))
+        if rule is None:
+            return Judged(self._collected("", 0, when, b"", {}, self._edges() if links else ()))
+        if len(arrived.properties) > PROPERTIES_MAX:
+            return Judged(self._letter(Misfit(Misfits.TOO_LARGE, f"at most {PROPERTIES_MAX} properties"), when))
+        if arrived.version is not None and str(arrived.version) != str(rule.version):
+            return Judged(self._letter(Misfit(Misfits.UNKNOWN_VERSION, "the bundle has no such version of it"), when))
+        try:
+            kept = fitting(rule, arrived.properties, self._hash_key)
+        except Unfit as unfit:
+            return Judged(self._letter(unfit.misfit, when))
+        dropped = len(undeclared_names(rule, arrived.properties)) if len(arrived.properties) > len(kept) else 0
+        once = once_of(rule, kept, self._hash_key)
+        edges = self._edges() if links else ()
+        return Judged(self._collected(rule.id, rule.version, when, once, kept, edges), dropped)
+
+    def _collected(
+        self, kind: str, version: int, when: int, once: bytes, kept: Mapping[str, Any], edges: tuple[Edge, ...]
+    ) -> Collected:
+        return Collected(
+            self._customer,
+            kind,
+            version,
+            when,
+            self._receipt.at_ms,
+            self._message_id(),
+            once,
+            kept,
+            edges,
+            self._previous(),
+            shown_source(self._arrived.source),
+        )
+
+    def _letter(self, misfit: Misfit, when: int | None) -> Letter:
+        rule = self._rule
+        return Letter(
+            misfit,
+            self._customer,
+            "" if rule is None else rule.id,
+            0 if rule is None else rule.version,
+            when,
+            self._receipt.at_ms,
+            self._message_id(),
+            {} if rule is None else masked(rule, self._arrived.properties, self._hash_key),
+            self._edges(),
+            self._previous(),
+            shown_source(self._arrived.source),
+        )
+
+    def _edges(self) -> tuple[Edge, ...]:
+        return tuple(edge(alias, self._hash_key) for alias in self._who.aliases)
+
+    def _previous(self) -> tuple[Edge, ...]:
+        return tuple(edge(alias, self._hash_key) for alias in self._who.previous)
+
+    def _message_id(self) -> bytes:
+        said = self._arrived.message_id
+        if isinstance(said, int) and not isinstance(said, bool):
+            said = str(said)
+        if isinstance(said, str) and said:
+            return hash64(f"message\0{self._receipt.sender}", said, self._hash_key)
+        return _no_id(self._receipt, self._hash_key, self._index)
+
+
+def _no_id(receipt: Receipt, hash_key: bytes, index: int) -> bytes:
+    """Stands for the id of a message that has none: it is like no other, so it cannot be a repeat."""
+    return hash64("receipt", f"{receipt.nonce.hex()}\0{index}", hash_key)

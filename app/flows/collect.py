@@ -1,0 +1,151 @@
+"""The way of an event: who is it → whose is that → what is made of it → written, durably.
+
+    arrived → who_is_it → resolve (store) → judge → append (store) → tally
+
+Events are refused before decisions suffer: when too many bytes of them are being worked on, when the store has no room,
+or when so many decisions are in flight that one more would be late. A large batch is worked off in small pieces, with
+decisions in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from app.core.events.event import Arrived, Collected, Letter, Misfit
+from app.core.events.quality import Passed, Receipt, judge, letter_of_nobody
+from app.core.events.who import Who, unwanted_kinds, who_is_it
+from app.core.identity import Alias
+from app.errors import Problem
+
+if TYPE_CHECKING:  # handed in by the composition root
+    from app.store.events import EventStore
+    from policy.bundle import Bundle
+
+#: Events worked on in one go, in about a millisecond; then decisions come first.
+PIECE = 40
+#: Bytes of bodies that a process works on at once; parsed, they take some five times as much memory.
+BYTES_AT_ONCE = 48 * 1024 * 1024
+#: A decision that would wait longer than this is one that events have to make way for.
+ROOM_S = 0.02
+LOOK_EVERY_S = 0.5
+
+log = logging.getLogger("nextbest.events")
+
+
+class Rejected(NamedTuple):
+    """One event that was not collected, by its place in the request, from 0."""
+
+    index: int
+    misfit: Misfit
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of a request's events."""
+
+    accepted: int = 0
+    passed: int = 0  # events that the bundle does not declare
+    properties_dropped: int = 0
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+class Collector:
+    """Collects events for one bundle. One a process."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        store: EventStore,
+        has_room: Callable[[float], bool],
+        count: Callable[[str, int], None],
+        chance: Callable[[int], bytes],
+    ) -> None:
+        """`has_room(s)`: whether a decision begun now would wait less than so long. `count(result, n)` is for metrics,
+        `chance(n)` gives random bytes. `hash_key` is set when the store was reached."""
+        self._rules = bundle.events
+        self._unwanted = unwanted_kinds(bundle)
+        self._store = store
+        self._has_room = has_room
+        self._count = count
+        self._chance = chance
+        self._bytes = 0
+        self.hash_key = b""
+
+    def admit(self) -> None:
+        """Raises Problem `rate_limited` when no event is taken now, `store_unavailable` before the store was reached."""
+        if (shut := self._store.shut) is not None:
+            raise Problem("rate_limited", shut.reason, retry_after_s=shut.retry_after_s)
+        if not self._has_room(ROOM_S):
+            raise Problem("rate_limited", "decisions come first: send it again", retry_after_s=1)
+        if not self.hash_key:
+            raise Problem("store_unavailable", "the store was not reached yet", retry_after_s=1)
+
+    def hold(self, size: int) -> None:
+        """So many bytes more are being worked on; negative: fewer. Raises Problem `rate_limited`."""
+        if size > 0 and self._bytes + size > BYTES_AT_ONCE:
+            raise Problem("rate_limited", "too many events are being worked on: send it again", retry_after_s=1)
+        self._bytes += size
+
+    async def collect(self, arrived: Sequence[Arrived | Misfit], sender: str) -> Tally:
+        """Collect events: when this returns, they are durable. `sender` is the id of the write key. Raises Problem;
+        sending all of it again is harmless."""
+        known = await self._who(arrived)
+        aliases = {who.subject for who in known if isinstance(who, Who) and isinstance(who.subject, Alias)}
+        now_ms, customers = await self._store.resolve(aliases, self.hash_key)
+        receipt = Receipt(now_ms, sender, self._chance(8))
+        tally = Tally()
+        events: list[Collected] = []
+        letters: list[Letter] = []
+        for index, (each, who) in enumerate(zip(arrived, known, strict=True)):
+            if index % PIECE == PIECE - 1:
+                await asyncio.sleep(0)
+            if isinstance(who, Misfit) or isinstance(each, Misfit):
+                misfit = who if isinstance(who, Misfit) else each
+                letters.append(letter_of_nobody(misfit, receipt, self.hash_key, index))
+                tally.rejected.append(Rejected(index, misfit))
+                continue
+            customer = who.subject if isinstance(who.subject, str) else customers[who.subject]
+            judged = judge(each, (who, customer), self._rules, receipt, self.hash_key, index)
+            tally.properties_dropped += judged.properties_dropped
+            if isinstance(judged.result, Collected):
+                events.append(judged.result)
+            elif isinstance(judged.result, Passed):
+                tally.passed += 1
+            else:
+                letters.append(judged.result)
+                tally.rejected.append(Rejected(index, judged.result.misfit))
+        await self._store.append(events, letters)
+        tally.accepted = len(events)
+        self._counted(tally)
+        return tally
+
+    async def _who(self, arrived: Sequence[Arrived | Misfit]) -> list[Who | Misfit]:
+        known: list[Who | Misfit] = []
+        for index, each in enumerate(arrived):
+            if index % PIECE == PIECE - 1:
+                await asyncio.sleep(0)
+            known.append(each if isinstance(each, Misfit) else who_is_it(each, self._unwanted))
+        return known
+
+    def _counted(self, tally: Tally) -> None:
+        self._count("accepted", tally.accepted)
+        if tally.passed:
+            self._count("undeclared", tally.passed)
+        if tally.properties_dropped:
+            self._count("properties_dropped", tally.properties_dropped)
+        for code, number in Counter(each.misfit.code for each in tally.rejected).items():
+            self._count(code, number)
+
+    async def watch(self) -> None:
+        """Keep an eye on the room that is left, until cancelled."""
+        while True:
+            try:
+                await self._store.look()
+            except Exception as error:  # the store is away: then nothing is collected anyway
+                log.debug("cannot see what the event streams hold: %s", type(error).__name__)
+            await asyncio.sleep(LOOK_EVERY_S)

@@ -1,0 +1,196 @@
+"""Events in the store: whom they are about, and the durable append to the shard's stream.
+
+Two round trips a request, each pipelined: `resolve` reads the store's clock and the aliases, `append` writes every
+event to the stream of its customer's shard. An append that failed halfway has written some of a batch: whoever sends it
+again repeats message ids, which the worker that consumes the stream drops.
+
+They go over a connection of their own, so that no decision waits behind a batch. What the streams hold is bounded before
+memory is at risk (`look`): while nobody consumes them the oldest events are trimmed; from then on nothing is, and the
+door is shut instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from hiredis import ReplyError
+
+from app.core.events.entry import encode, encode_letter
+from app.core.events.event import Collected, Letter
+from app.core.identity import Alias, fallback_key, identity_hash
+from app.errors import Problem
+from app.store.keys import CTL_EVENTS_CONSUMED, Keys, identity
+from app.store.link import Link
+from app.store.resp import bulk, command_prefix, pack
+from app.store.wire import StoreBusy, StoreError
+
+#: How long a request waits for the store; the link itself gives up on a silent one after a second.
+PATIENCE_S = 2.0
+#: How long strict mode waits for the disk.
+DURABLE_WITHIN_MS = 1_000
+#: Commands go out in pieces of about this size, so that the store answers others in between.
+CHUNK_BYTES = 64 * 1024
+#: What a stream adds to an entry: its id, lengths, its share of a node.
+ENTRY_BYTES = 30
+#: Letters that a shard keeps, the newest: with 256 shards some 50,000, in about 20 MB.
+LETTERS_A_SHARD = 200
+#: How often what the streams hold is looked at, in s. In between, each process adds what it appends itself.
+LOOK_EVERY_S = 0.5
+#: Shares of the memory that the store may have beyond which nothing is collected: decisions need the rest.
+MEMORY_SHARE_MAX = 0.85
+
+_TIME = pack("TIME")
+_GET = command_prefix(2, "GET")
+_ENTRY = bulk(b"*") + bulk(b"e")
+_LOOK = pack("INFO", "memory") + pack("EXISTS", CTL_EVENTS_CONSUMED)
+FIELD = b"e"
+
+
+class Shut(NamedTuple):
+    """Why nothing is collected now, and when to come again."""
+
+    reason: str
+    retry_after_s: int
+
+
+class EventStore:
+    """What the collect flow needs of the store."""
+
+    def __init__(self, link: Link, keys: Keys, stream_bytes: int, *, strict: bool) -> None:
+        """`stream_bytes`: what all event streams together may hold. `strict` waits for the disk."""
+        self._link = link
+        self._keys = keys
+        self._stream_bytes = stream_bytes
+        self._strict = strict
+        self._consumed = False  # whether anybody reads the streams
+        self._held_bytes = 0  # by the streams, as far as is known
+        self._entry_bytes = 256.0  # a moving average, with what the stream adds
+        self._events = [bulk(keys.events(shard)) for shard in range(keys.shards)]
+        self._dead = [
+            command_prefix(8, "XADD") + bulk(keys.dead_letters(shard)) + _words("MAXLEN", "~", LETTERS_A_SHARD) + _ENTRY
+            for shard in range(keys.shards)
+        ]
+        #: Why nothing may be collected; None while it may.
+        self.shut: Shut | None = None
+
+    async def resolve(self, aliases: Iterable[Alias], hash_key: bytes) -> tuple[int, dict[Alias, str]]:
+        """The store's time (Unix ms) and the customer of each alias; of one that is not linked, its own key. Raises
+        Problem `store_unavailable`."""
+        wanted = list(aliases)
+        names = (bulk(identity(alias.kind, identity_hash(alias.kind, alias.value, hash_key))) for alias in wanted)
+        packed = _TIME + b"".join([_GET + name for name in names])
+        time, *owners = await self._call([(packed, 1 + len(wanted))])
+        now_ms = int(time[0]) * 1000 + int(time[1]) // 1000
+        customers = {
+            alias: fallback_key(alias.kind, alias.value, hash_key) if owner is None else str(owner, "ascii")
+            for alias, owner in zip(wanted, owners, strict=True)
+        }
+        return now_ms, customers
+
+    async def append(self, events: Sequence[Collected], letters: Sequence[Letter]) -> None:
+        """Write all of them; returns when they are as durable as the deployment promises. Raises Problem
+        `store_unavailable`, `rate_limited`, `durability_unmet`: then some may be written."""
+        chunks = list(self._chunks(events, letters))
+        if not chunks:
+            return
+        if self._strict:
+            packed, count = chunks[-1]
+            chunks[-1] = (packed + pack("WAITAOF", 1, 0, DURABLE_WITHIN_MS), count + 1)
+        replies = await self._call(chunks)
+        if self._strict and int(replies[-1][0]) < 1:
+            raise Problem("durability_unmet", "the events were noted, but the store did not confirm that they are on disk")
+
+    async def look(self) -> None:
+        """See what the streams hold and whether there is room. Raises StoreError, ReplyError."""
+        sizes = b"".join(
+            [pack("MEMORY", "USAGE", self._keys.events(shard), "SAMPLES", 5) for shard in range(self._keys.shards)]
+        )
+        deadline = asyncio.get_running_loop().time() + PATIENCE_S
+        info, consumed, *held = await self._link.call(_LOOK + sizes, 2 + self._keys.shards, deadline)
+        self._consumed = not isinstance(consumed, ReplyError) and bool(consumed)
+        self._held_bytes = sum(size for size in held if isinstance(size, int))
+        memory = {} if isinstance(info, ReplyError) else memory_facts(info)
+        self.shut = self._why_shut(memory)
+
+    def _why_shut(self, memory: dict[str, int]) -> Shut | None:
+        most = memory.get("maxmemory") or memory.get("total_system_memory") or 0
+        if most and memory.get("used_memory", 0) > MEMORY_SHARE_MAX * most:
+            return Shut("the store's memory is nearly full", 10)
+        if self._consumed and self._held_bytes > self._stream_bytes:
+            return Shut("events come faster than they are worked off", 2)
+        return None
+
+    def _chunks(self, events: Sequence[Collected], letters: Sequence[Letter]) -> Iterable[tuple[bytes, int]]:
+        """Commands, in pieces, with how many there are in each."""
+        head, trim = self._head()
+        chunk: list[bytes] = []
+        size = 0
+        for event in events:
+            raw = encode(event)
+            self._entry_bytes += 0.01 * (len(raw) + ENTRY_BYTES - self._entry_bytes)
+            chunk.append(head + self._events[self._keys.shard_of(event.customer)] + trim + bulk(raw))
+            size += len(raw) + ENTRY_BYTES
+            self._held_bytes += len(raw) + ENTRY_BYTES
+            if size > CHUNK_BYTES:
+                yield b"".join(chunk), len(chunk)
+                chunk, size = [], 0
+        for letter in letters:
+            chunk.append(self._dead[self._shard_of(letter)] + bulk(encode_letter(letter)))
+        if chunk:
+            yield b"".join(chunk), len(chunk)
+
+    def _head(self) -> tuple[bytes, bytes]:
+        """What stands before and after the name of the stream."""
+        if self._consumed:
+            return command_prefix(5, "XADD"), _ENTRY
+        at_most = max(100, round(self._stream_bytes / self._keys.shards / self._entry_bytes))
+        return command_prefix(8, "XADD"), _words("MAXLEN", "~", at_most) + _ENTRY
+
+    def _shard_of(self, letter: Letter) -> int:
+        """Where a letter lies: with its customer; nobody's letters are spread."""
+        if letter.customer:
+            return self._keys.shard_of(letter.customer)
+        return int.from_bytes(letter.message_id, "big") % self._keys.shards
+
+    async def _call(self, chunks: Sequence[tuple[bytes, int]]) -> list[Any]:
+        """All replies. The chunks are sent one after the other, each when the one before was answered: so that what
+        waits for this connection stays little, and the store has time for others."""
+        deadline = asyncio.get_running_loop().time() + PATIENCE_S
+        replies: list[Any] = []
+        try:
+            for packed, count in chunks:
+                replies += await self._link.call(packed, count, deadline)
+        except StoreBusy as error:
+            raise Problem("rate_limited", "more events than the store takes down now", retry_after_s=1) from error
+        except StoreError as error:
+            detail = f"the store failed (`{type(error).__name__}`): send it again, repeats are harmless"
+            raise Problem("store_unavailable", detail, retry_after_s=2) from error
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                raise _refused(reply)
+        if self._consumed and self._held_bytes > self._stream_bytes and self.shut is None:
+            self.shut = Shut("events come faster than they are worked off", 2)
+        return replies
+
+
+def memory_facts(info: bytes) -> dict[str, int]:
+    """The numbers of `INFO memory`."""
+    facts: dict[str, int] = {}
+    for line in info.decode(errors="replace").splitlines():
+        name, colon, value = line.partition(":")
+        if colon and value.isdigit():
+            facts[name] = int(value)
+    return facts
+
+
+def _refused(reply: ReplyError) -> Problem:
+    code = str(reply).split(" ", 1)[0]
+    if code == "OOM":
+        return Problem("rate_limited", "the store's memory is full", retry_after_s=10)
+    return Problem("store_unavailable", f"the store refused (`{code}`)", retry_after_s=2)
+
+
+def _words(*words: str | int) -> bytes:
+    return b"".join([bulk(str(word).encode()) for word in words])
