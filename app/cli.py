@@ -23,6 +23,8 @@ app.add_typer(demo, name="demo")
 app.add_typer(audit, name="audit")
 customers = typer.Typer(help="What operators do to customers.", no_args_is_help=True)
 app.add_typer(customers, name="customers")
+deadletters = typer.Typer(help="Events that could not be taken, and why.", no_args_is_help=True)
+app.add_typer(deadletters, name="deadletters")
 
 KeysFile = Annotated[Path, typer.Option("--file", envvar="NEXTBEST_KEYS_FILE", help="The keys file.")]
 FromLog = Annotated[bool, typer.Option("--from-log", help="Read the decision log of the store instead of a file.")]
@@ -299,6 +301,59 @@ def customers_merge(
         _fail(str(error))
 
 
+@deadletters.command("list")
+def deadletters_list(
+    reason: Annotated[str | None, typer.Option(help="Only those of this reason, such as wrong_type.")] = None,
+    event: Annotated[str | None, typer.Option(help="Only those of this event.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, every letter in full.")] = False,
+    url_of_store: StoreUrl = None,
+) -> None:
+    """Lists events that could not be taken, the newest first, masked: when, why, which event."""
+    import json
+
+    from app.dead_letters import Wanted, as_lines, listed
+
+    found = _or_no_letters(lambda: listed(_settings({}), url_of_store, Wanted((), reason, event)))
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        for line in as_lines(found):
+            print(line)
+
+
+@deadletters.command("show")
+def deadletters_show(
+    letter: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")], url_of_store: StoreUrl = None
+) -> None:
+    """Shows one of them in full, masked."""
+    import json
+
+    from app.dead_letters import Wanted, listed
+
+    for each in _or_no_letters(lambda: listed(_settings({}), url_of_store, Wanted((letter,)))):
+        print(json.dumps(each, indent=2, ensure_ascii=False))
+
+
+@deadletters.command("redrive")
+def deadletters_redrive(
+    letters: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Which; else all.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Only those of this reason.")] = None,
+    event: Annotated[str | None, typer.Option(help="Only those of this event.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(envvar="NEXTBEST_BUNDLE", help="Folder of the bundle that is served.")
+    ] = None,
+    url_of_store: StoreUrl = None,
+) -> None:
+    """Judges them again, under the bundle as it is now, and collects those that fit. Doing it twice counts once."""
+    from app.dead_letters import Wanted, redriven
+
+    settings = _settings({} if bundle is None else {"bundle": bundle})
+    done = _or_no_letters(lambda: redriven(settings, url_of_store, Wanted(tuple(letters or ()), reason, event)))
+    typer.echo(f"{done.taken} taken")
+    for code, number in done.left.most_common():
+        typer.echo(f"{number} left: {code}")
+
+
 @demo.command("load")
 def demo_load(
     url: Annotated[str, typer.Option(help="Address of the server.")] = "http://127.0.0.1:8000",
@@ -332,6 +387,15 @@ def _or_fail(act: Callable[[], T]) -> T:
     try:
         return act()
     except KeysFileError as error:
+        _fail(str(error))
+
+
+def _or_no_letters(act: Callable[[], T]) -> T:
+    from app.dead_letters import CannotTell
+
+    try:
+        return act()
+    except CannotTell as error:
         _fail(str(error))
 
 

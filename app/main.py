@@ -12,6 +12,7 @@ import gc
 import logging
 import os
 import random
+import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -25,11 +26,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.admission import Admission
 from app.flows.budgets import Budgets
+from app.flows.collect import PROPERTIES_DROPPED, Collector
 from app.flows.control import ControlWatch
 from app.flows.decide import Decider
 from app.flows.merge import Merges
 from app.flows.reconcile import Reconciler
-from app.http import batch, customers, decide, decisions, health, metrics, outcomes, problems, switches
+from app.http import batch, customers, decide, decisions, events, health, metrics, outcomes, problems, segment, switches
 from app.http import bundle as bundle_route
 from app.http.auth import PUBLIC, Authenticator, AuthMiddleware, required_scope
 from app.scoring import ModelRunner
@@ -42,6 +44,7 @@ from app.store.control import ControlStore
 from app.store.decision_log import DecisionLog
 from app.store.decisions import COMMIT, RELEASE, DecisionStore, idempotency_of, trial_names
 from app.store.deployment import ShardsDiffer, claim_shards, shared_hash_key
+from app.store.events import EventStore
 from app.store.fields import FieldRegistry, names_of
 from app.store.keys import Keys
 from app.store.ledger import kind_names
@@ -86,7 +89,8 @@ def create_app() -> FastAPI:
     app.state.settings = settings
     app.state.drain = health.Drain()
     problems.install(app, lambda code: app.state.services.metrics.count(series.PROBLEMS, code))
-    for module in (decide, batch, decisions, outcomes, customers, bundle_route, switches, metrics, health):
+    routes = (decide, batch, decisions, outcomes, events, segment, customers, bundle_route, switches, metrics, health)
+    for module in routes:
         app.include_router(module.router)
     document_keys(app)
     authenticator = app.state.authenticator = Authenticator(settings.keys_file)
@@ -162,6 +166,12 @@ async def open_services(settings: Settings, authenticator: Authenticator, stack:
     store = DecisionStore(link, keys, fields, bundle, settings.decision_log_bytes // settings.shards, strict)
     reconciler = Reconciler(store, lambda result: counted.count(series.RELEASES, result))
     budgets = Budgets(bundle, BudgetStore(link).lease)
+    admission = Admission(settings.max_in_flight)
+    event_link = Link(url, client_name="nextbest-events")
+    events_in = EventStore(event_link, keys, settings.event_stream_bytes, strict=strict)
+    collector = Collector(
+        bundle, events_in, admission.has_room, lambda what, n: count_events(counted, what, n), secrets.token_bytes
+    )
     control_store = ControlStore(link, client, keys, sorted(compared_variants(bundle)), strict=strict)
     control = ControlWatch(control_store)
     chance = random.Random()  # seeded by the operating system, in each worker's own process
@@ -199,9 +209,11 @@ async def open_services(settings: Settings, authenticator: Authenticator, stack:
         decision_log=DecisionLog(client, keys),
         bundles=BundleArchive(client, bundle),
         authenticator=authenticator,
-        admission=Admission(settings.max_in_flight),
+        admission=admission,
         observer=Observer(counted, tracer, bundle.digest, release, lambda customer: hashed(services, customer)),
         idempotency_of=idempotency_of,
+        collector=collector,
+        event_link=event_link,
     )
     start(services, stack)
     return services
@@ -242,8 +254,17 @@ def start(services: Services, stack: AsyncExitStack) -> None:
     stack.push_async_callback(services.control.close)
     services.merges.start()
     stack.push_async_callback(services.merges.close)
-    for task in (asyncio.create_task(services.authenticator.watch()), asyncio.create_task(look_after(services))):
+    services.event_link.start()
+    stack.push_async_callback(services.event_link.close)
+    beside = (services.authenticator.watch(), look_after(services), services.collector.watch())
+    for task in map(asyncio.create_task, beside):
         stack.push_async_callback(end_task, task)
+
+
+def count_events(counted: Metrics, what: str, n: int) -> None:
+    """Count what became of events, or the properties that they lost."""
+    dropped = what == PROPERTIES_DROPPED
+    counted.add(counted.slot(series.EVENT_PROPERTIES_DROPPED) if dropped else counted.slot(series.EVENTS, what), n)
 
 
 def hashed(services: Services, customer: str) -> str:
@@ -261,6 +282,7 @@ async def prepare_store(services: Services, wire: Wire) -> None:
         raise StoreUnfit(str(error)) from error
     configured = settings.hash_key.get_secret_value() if settings.hash_key else None
     services.hash_key = services.store.hash_key = await shared_hash_key(services.client, configured)
+    services.collector.hash_key = services.hash_key
     await learn_fields(services)
     await services.bundles.keep(services.bundle)
     for script in (COMMIT, RELEASE):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # whoever makes the parts imports them; this file only names 
     from app.admission import Admission
     from app.core.decision.commit import Idempotency
     from app.flows.budgets import Budgets
+    from app.flows.collect import Collector
     from app.flows.control import ControlWatch
     from app.flows.decide import Decider
     from app.flows.merge import Merges
@@ -62,6 +63,8 @@ class Services:
     admission: Admission
     observer: Observer
     idempotency_of: Callable[[str, bytes], Idempotency]
+    collector: Collector
+    event_link: Link
     store_findings: list[str] = field(default_factory=list)  # what the last look at the server found
 
     def readiness(self) -> list[str]:

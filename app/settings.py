@@ -70,6 +70,12 @@ class Settings(BaseSettings):
         description="Bytes of store memory for the decision log of the whole deployment; older decisions are trimmed. "
         "About 1 KiB a decision: 1 GiB holds a million.",
     )
+    event_stream_bytes: Annotated[int, Field(ge=1024**2)] = Field(
+        GIB // 2,
+        description="Bytes of store memory for collected events that no worker has worked off yet, of the whole "
+        "deployment; beyond, events are refused with 429. About 200 bytes an event: 512 MiB hold a burst of 40,000 "
+        "events a second for a minute. While no worker runs, the oldest events are trimmed instead.",
+    )
 
     # The server
     host: str = Field("127.0.0.1", description="Address to listen on. Any but loopback needs `keys_file`.")
@@ -86,6 +92,11 @@ class Settings(BaseSettings):
         262_144,
         description="Largest body of a request, in bytes (413 above). Streamed bodies (`/v1/decide/batch`, "
         "`/v1/customers/bulk`) have no limit: their lines do.",
+    )
+    events_body_limit_bytes: Annotated[int, Field(ge=32_768, le=64 * 1024**2)] = Field(
+        5 * 1024**2,
+        description="Largest body of a request with events, in bytes, unpacked (413 above: clients then drop the "
+        "events). RudderStack's clients send up to 4 MB.",
     )
     request_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(
         10.0,

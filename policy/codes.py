@@ -7,7 +7,18 @@ renamed, and new ones are appended at the end, because a decision record stores 
 from enum import StrEnum
 
 
-class Step(StrEnum):
+class Code(StrEnum):
+    """A word of a closed list. `place` is where it stands there, which is what records hold."""
+
+    place: int
+
+    __hash__ = str.__hash__  # an enum's own runs in Python, for every look into a dictionary
+
+    def __init__(self, *_: object) -> None:
+        self.place = len(type(self).__members__)
+
+
+class Step(Code):
     """The ten steps of a decision, in order: span names, metric labels and `Server-Timing` entries."""
 
     ADMIT = "admit"
@@ -22,7 +33,7 @@ class Step(StrEnum):
     RESPOND = "respond"
 
 
-class Action(StrEnum):
+class Action(Code):
     """What the caller shall do."""
 
     SEND = "send"
@@ -30,7 +41,7 @@ class Action(StrEnum):
     DEFER = "defer"
 
 
-class Rung(StrEnum):
+class Rung(Code):
     """How far down the ladder an answer came from, best first."""
 
     MODEL = "model"
@@ -40,7 +51,7 @@ class Rung(StrEnum):
     SUPPRESS = "suppress"
 
 
-class Reason(StrEnum):
+class Reason(Code):
     """Why a decision is what it is.
 
     Precedence, where several are true: the gate's over everything, since nothing else was looked at (in its order:
@@ -68,7 +79,7 @@ class Reason(StrEnum):
     SWITCHED_OFF = "switched_off"
 
 
-class SuppressionReason(StrEnum):
+class SuppressionReason(Code):
     """Why a customer is suppressed; `suppressed:<this>` is the decision's reason. The most final comes first."""
 
     ERASED = "erased"
@@ -79,7 +90,7 @@ class SuppressionReason(StrEnum):
     SOFT_BOUNCES = "soft_bounces"
 
 
-class OutcomeType(StrEnum):
+class OutcomeType(Code):
     """What happened to a message after the decision (the names of the field; ESPs' own words are mapped to these)."""
 
     QUEUED = "queued"
@@ -98,7 +109,7 @@ class OutcomeType(StrEnum):
     RESUBSCRIBED = "resubscribed"
 
 
-class Arm(StrEnum):
+class Arm(Code):
     """What is done with a customer in a placement, to measure what deciding is worth."""
 
     TREATMENT = "treatment"
@@ -106,7 +117,7 @@ class Arm(StrEnum):
     BASELINE = "baseline"  # what the business did before
 
 
-class SwitchKind(StrEnum):
+class SwitchKind(Code):
     """What a kill switch turns off."""
 
     PLACEMENT = "placement"
@@ -122,7 +133,7 @@ class SwitchKind(StrEnum):
 STOPS_TRANSACTIONAL = frozenset({SuppressionReason.ERASED, SuppressionReason.HARD_BOUNCE, SuppressionReason.MANUAL})
 
 
-class Exclusion(StrEnum):
+class Exclusion(Code):
     """Why a candidate was not chosen. A candidate carries the first that applies, in the order of the steps."""
 
     NOT_ELIGIBLE = "not_eligible"
@@ -141,7 +152,7 @@ class Exclusion(StrEnum):
     OUTRANKED = "outranked"
 
 
-class Degraded(StrEnum):
+class Degraded(Code):
     """What was missing from a full answer."""
 
     MODEL_MISSING = "model_missing"

@@ -1,4 +1,4 @@
-"""What a bundle says of the events that it takes, compiled: each by all of its names, each property ready to be checked.
+"""What a bundle says of the events that it takes, compiled: each by all of its names, its properties ready for checks.
 
 A property is described together with what the PII matrix (data.yaml) says of it: what is `drop`ped there is no property
 any more, what is hashed is never kept in clear.

@@ -117,8 +117,8 @@ def _rule(authored: Feature, documents: Documents) -> FeatureRule:
         decimals=_decimals(authored, documents),
         window_ms=seconds(authored.window) * 1000 if authored.window else None,
         max_lag_ms=seconds(authored.max_lag) * 1000 if authored.max_lag else None,
-        **_events(authored),
-        **_parameters(authored),
+        **_events(authored),  # type: ignore[arg-type]  # names and numbers of fields, a few a fold
+        **_parameters(authored),  # type: ignore[arg-type]
     )
     return replace(made, definition=definition_of(made))
 
@@ -135,7 +135,7 @@ def _sorted(names: Any) -> tuple[str, ...]:
     return tuple(sorted(set(names)))
 
 
-def _parameters(authored: Feature) -> dict[str, int]:
+def _parameters(authored: Feature) -> dict[str, int]:  # noqa: PLR0911  # one a fold
     """What the fold itself says."""
     if authored.affinity:
         return {"half_life_ms": seconds(authored.affinity.half_life) * 1000, "top": authored.affinity.top}

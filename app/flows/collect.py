@@ -14,10 +14,10 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from app.core.events.event import Arrived, Collected, Letter, Misfit
-from app.core.events.quality import Passed, Receipt, judge, letter_of_nobody
+from app.core.events.quality import Judged, Receipt, judge, letter_of_nobody
 from app.core.events.who import Who, unwanted_kinds, who_is_it
 from app.core.identity import Alias
 from app.errors import Problem
@@ -33,6 +33,8 @@ BYTES_AT_ONCE = 48 * 1024 * 1024
 #: A decision that would wait longer than this is one that events have to make way for.
 ROOM_S = 0.02
 LOOK_EVERY_S = 0.5
+#: What is counted beside the results.
+PROPERTIES_DROPPED = "properties_dropped"
 
 log = logging.getLogger("nextbest.events")
 
@@ -40,7 +42,7 @@ log = logging.getLogger("nextbest.events")
 class Rejected(NamedTuple):
     """One event that was not collected, by its place in the request, from 0."""
 
-    index: int
+    place: int
     misfit: Misfit
 
 
@@ -52,6 +54,29 @@ class Tally:
     passed: int = 0  # events that the bundle does not declare
     properties_dropped: int = 0
     rejected: list[Rejected] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Pile:
+    """What is to be written for a request, and the tally of it."""
+
+    events: list[Collected] = field(default_factory=list)
+    letters: list[Letter] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+
+    def add(self, place: int, judged: Judged) -> None:
+        self.tally.properties_dropped += judged.properties_dropped
+        if isinstance(judged.result, Collected):
+            self.events.append(judged.result)
+            self.tally.accepted += 1
+        elif isinstance(judged.result, Letter):
+            self.put_aside(place, judged.result)
+        else:
+            self.tally.passed += 1
+
+    def put_aside(self, place: int, letter: Letter) -> None:
+        self.letters.append(letter)
+        self.tally.rejected.append(Rejected(place, letter.misfit))
 
 
 class Collector:
@@ -77,7 +102,7 @@ class Collector:
         self.hash_key = b""
 
     def admit(self) -> None:
-        """Raises Problem `rate_limited` when no event is taken now, `store_unavailable` before the store was reached."""
+        """Raises Problem: `rate_limited` when no event is taken now, `store_unavailable` before the store was seen."""
         if (shut := self._store.shut) is not None:
             raise Problem("rate_limited", shut.reason, retry_after_s=shut.retry_after_s)
         if not self._has_room(ROOM_S):
@@ -94,50 +119,30 @@ class Collector:
     async def collect(self, arrived: Sequence[Arrived | Misfit], sender: str) -> Tally:
         """Collect events: when this returns, they are durable. `sender` is the id of the write key. Raises Problem;
         sending all of it again is harmless."""
-        known = await self._who(arrived)
+        known = [each if isinstance(each, Misfit) else who_is_it(each, self._unwanted) for each in arrived]
         aliases = {who.subject for who in known if isinstance(who, Who) and isinstance(who.subject, Alias)}
         now_ms, customers = await self._store.resolve(aliases, self.hash_key)
         receipt = Receipt(now_ms, sender, self._chance(8))
-        tally = Tally()
-        events: list[Collected] = []
-        letters: list[Letter] = []
+        pile = Pile()
         for index, (each, who) in enumerate(zip(arrived, known, strict=True)):
             if index % PIECE == PIECE - 1:
                 await asyncio.sleep(0)
-            if isinstance(who, Misfit) or isinstance(each, Misfit):
-                misfit = who if isinstance(who, Misfit) else each
-                letters.append(letter_of_nobody(misfit, receipt, self.hash_key, index))
-                tally.rejected.append(Rejected(index, misfit))
+            if isinstance(each, Misfit) or isinstance(who, Misfit):
+                misfit = each if isinstance(each, Misfit) else cast("Misfit", who)
+                pile.put_aside(index, letter_of_nobody(misfit, receipt, self.hash_key, index))
                 continue
             customer = who.subject if isinstance(who.subject, str) else customers[who.subject]
-            judged = judge(each, (who, customer), self._rules, receipt, self.hash_key, index)
-            tally.properties_dropped += judged.properties_dropped
-            if isinstance(judged.result, Collected):
-                events.append(judged.result)
-            elif isinstance(judged.result, Passed):
-                tally.passed += 1
-            else:
-                letters.append(judged.result)
-                tally.rejected.append(Rejected(index, judged.result.misfit))
-        await self._store.append(events, letters)
-        tally.accepted = len(events)
-        self._counted(tally)
-        return tally
-
-    async def _who(self, arrived: Sequence[Arrived | Misfit]) -> list[Who | Misfit]:
-        known: list[Who | Misfit] = []
-        for index, each in enumerate(arrived):
-            if index % PIECE == PIECE - 1:
-                await asyncio.sleep(0)
-            known.append(each if isinstance(each, Misfit) else who_is_it(each, self._unwanted))
-        return known
+            pile.add(index, judge(each, (who, customer), self._rules, receipt, self.hash_key, index))
+        await self._store.append(pile.events, pile.letters)
+        self._counted(pile.tally)
+        return pile.tally
 
     def _counted(self, tally: Tally) -> None:
         self._count("accepted", tally.accepted)
         if tally.passed:
             self._count("undeclared", tally.passed)
         if tally.properties_dropped:
-            self._count("properties_dropped", tally.properties_dropped)
+            self._count(PROPERTIES_DROPPED, tally.properties_dropped)
         for code, number in Counter(each.misfit.code for each in tally.rejected).items():
             self._count(code, number)
 

@@ -67,7 +67,9 @@ class Merges:
                 # The pointer comes early: it may have been set by somebody who died before the rest was done.
                 for under_way in await self._store.under_way(into):
                     await self._finish(under_way)
-                return into
+                if not await self._store.is_expected(loser, into):
+                    return into
+                became = loser  # the note of it was lost
             merge = await self._store.begin(became, into, who, why)
             if merge is None:
                 await asyncio.sleep(WAIT_S)
@@ -82,8 +84,9 @@ class Merges:
             try:
                 if not await self._finish(merge):
                     await self.merge(merge.loser, merge.winner, merge.who, merge.why)
-            except Problem as problem:  # it is tried again, and must not hold up the others
-                log.warning("a merge could not be finished: %s", problem.detail)
+            except Exception as error:  # it is tried again, and must not hold up the others, whatever it met
+                said = error.detail if isinstance(error, Problem) else type(error).__name__
+                log.warning("a merge could not be finished: %s", said)
         return len(left)
 
     async def _finish(self, merge: Merge) -> bool:
@@ -107,5 +110,5 @@ class Merges:
     async def _look_after(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            with contextlib.suppress(Problem):  # the store is away: the link says so, and the next look tries again
+            with contextlib.suppress(Exception):  # the store is away: the link says so, and the next look tries again
                 await self.finish_what_was_left()

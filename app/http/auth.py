@@ -8,6 +8,7 @@ credentials ignored, and then the server listens on loopback alone (`app.serve` 
 from __future__ import annotations
 
 import asyncio
+import base64
 import hmac
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -60,7 +61,11 @@ ROUTES: tuple[tuple[str, str, str], ...] = (
 LOOPBACK = "loopback"
 
 #: Routes that ask the authenticator themselves, because a layer between costs them time.
-SELF_CHECKED = frozenset({"/v1/decide"})
+#: Or because their clients may send the key in the URL or the body instead.
+SELF_CHECKED = frozenset(
+    {"/v1/decide", "/v1/events"}
+    | {f"/v1/{name}" for name in ("track", "identify", "alias", "page", "screen", "group", "batch")}
+)
 
 #: What `admin` includes. Approvals are not among them: who approves must hold that role's own key.
 ADMIN_HOLDS = frozenset({"decide", "collect", "read", "admin"})
@@ -122,10 +127,17 @@ class Authenticator:
         if self._path is None:
             return LOOPBACK
         for name, value in headers:
-            if name == b"authorization":
-                presented = keys_file.hash_of(value.partition(b" ")[2].strip())
-                return self._id_by_hash.get(presented, "revoked")  # in the moment since it was admitted
+            if name == b"authorization" and (key := _key_in(value)) is not None:
+                return self.who_holds(key)
         return "public"
+
+    def who_holds(self, key: bytes) -> str:
+        """The id of a key that was admitted."""
+        return self._id_by_hash.get(keys_file.hash_of(key), "revoked")  # in the moment since it was admitted
+
+    def key_problem(self, key: bytes, required: str) -> Problem | None:
+        """As `scope_problem`, of a key that came otherwise than in the header."""
+        return self.scope_problem(((b"authorization", b"Bearer " + key),), required)
 
     def reload_if_changed(self) -> bool:
         """Reads the keys file again when it is another than last time. True when the keys in force changed."""
@@ -149,10 +161,10 @@ class Authenticator:
             self.reload_if_changed()
 
     def _verify(self, value: bytes) -> frozenset[str] | None:
-        scheme, _, key = value.partition(b" ")
-        if scheme.lower() != b"bearer":
+        key = _key_in(value)
+        if key is None:
             return None
-        presented = keys_file.hash_of(key.strip())
+        presented = keys_file.hash_of(key)
         for stored, held in self._scopes_by_hash.items():
             if hmac.compare_digest(stored, presented):
                 self._verified[value] = held
@@ -175,6 +187,21 @@ class AuthMiddleware:
                 await send_problem(send, problem)
                 return
         await self._app(scope, receive, send)
+
+
+def _key_in(value: bytes) -> bytes | None:
+    """The key in an `Authorization` header: as a bearer token, or, as event clients send it, as the user name of Basic
+    without a password."""
+    scheme, _, credentials = value.partition(b" ")
+    if scheme.lower() == b"bearer":
+        return credentials.strip()
+    if scheme.lower() != b"basic":
+        return None
+    try:
+        name, _, password = base64.b64decode(credentials.strip(), validate=True).partition(b":")
+    except ValueError:
+        return None
+    return None if password else name
 
 
 def _scopes_held(scopes: Sequence[str]) -> frozenset[str]:

@@ -8,7 +8,7 @@ a bomb costs no more than an honest body.
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING
 
 import orjson
@@ -24,20 +24,61 @@ GZIP = b"\x1f\x8b"
 GZIP_WINDOW = 16 + zlib.MAX_WBITS
 KNOWN_ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip"})
 PIECE_BYTES = 64 * 1024
+#: What of a refused body is read to its end. Beyond, the connection ends instead.
+DROPPED_BYTES_MAX = 64 * 1024 * 1024
 
 
-async def answered(request: Request, answer: Callable[[], Awaitable[Response]]) -> Response:
+class Gone(Exception):
+    """The caller hung up."""
+
+
+class Body:
+    """The bytes of a request as they come."""
+
+    def __init__(self, request: Request) -> None:
+        self._receive = request.receive
+        self._ended = False
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """What has not been read yet. Raises Gone."""
+        while not self._ended:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                raise Gone
+            self._ended = not message.get("more_body", False)
+            yield message.get("body", b"")
+
+    async def drop(self) -> None:
+        """Read the rest and forget it: a refusal that comes while its caller still writes is not seen, and the
+        connection is lost with it. Raises Gone."""
+        dropped = 0
+        async for piece in self.pieces():
+            dropped += len(piece)
+            if dropped > DROPPED_BYTES_MAX:
+                return
+
+
+async def answered(request: Request, answer: Callable[[Body], Awaitable[Response]]) -> Response:
     """The answer, or the problem with a `message`, which these clients read: without it some take a refusal for a
     broken network, and send the same again eleven times."""
+    body = Body(request)
     try:
-        return await answer()
-    except Problem as problem:
-        metrics = request.app.state.services.metrics
-        metrics.count(series.PROBLEMS, problem.code)
-        if problem.code == "rate_limited":
-            metrics.count(series.SHED)
-        body = orjson.dumps({**problem.body(), "message": problem.detail})
-        return Response(body, problem.status, {name.decode(): value.decode() for name, value in problem.headers()})
+        try:
+            return await answer(body)
+        except Problem as problem:
+            await body.drop()
+            return _refusal(request, problem)
+    except Gone:
+        return Response(status_code=400)  # nobody is left to read it
+
+
+def _refusal(request: Request, problem: Problem) -> Response:
+    metrics = request.app.state.services.metrics
+    metrics.count(series.PROBLEMS, problem.code)
+    if problem.code == "rate_limited":
+        metrics.count(series.SHED)
+    body = orjson.dumps({**problem.body(), "message": problem.detail})
+    return Response(body, problem.status, {name.decode(): value.decode() for name, value in problem.headers()})
 
 
 class Held:
@@ -60,23 +101,22 @@ class Held:
         self._bytes += size
 
 
-async def read_body(request: Request, held: Held, limit_bytes: int) -> bytes:
-    """The body, unpacked. Raises Problem."""
-    encoding = request.headers.get("content-encoding", "").strip().lower()
-    if encoding not in KNOWN_ENCODINGS:
+async def read_body(body: Body, encoding: str | None, held: Held, limit_bytes: int) -> bytes:
+    """The body, unpacked. `encoding` is what its header says. Raises Problem."""
+    if (encoding or "").strip().lower() not in KNOWN_ENCODINGS:
         raise Problem("unsupported_media_type", "send the body as it is, or with `Content-Encoding: gzip`")
     pieces: list[bytes] = []
     size = 0
-    async for piece in _unpacked(request.stream()):
+    async for piece in _unpacked(body.pieces()):
         size += len(piece)
         if size > limit_bytes:
             raise Problem("payload_too_large", f"at most {limit_bytes} bytes, unpacked")
         held.add(len(piece))
         pieces.append(piece)
-    body = b"".join(pieces)
-    if body.startswith(GZIP):
+    unpacked = b"".join(pieces)
+    if unpacked.startswith(GZIP):
         raise Problem("malformed_body", "the body is compressed twice: compress it once")
-    return body
+    return unpacked
 
 
 async def _unpacked(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -109,9 +149,19 @@ class Inflated:
     def __init__(self) -> None:
         self._member = zlib.decompressobj(GZIP_WINDOW)
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """What a piece of the compressed body adds, lazily: whoever takes no more pieces unpacks no more."""
-        return _Pieces(self, data)  # type: ignore[return-value]
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """What a piece of the compressed body adds, at most 64 KiB at a time: whoever takes no more unpacks no more.
+        Raises Problem."""
+        while data:
+            if self._member.eof:
+                self._member = zlib.decompressobj(GZIP_WINDOW)
+            try:
+                unpacked = self._member.decompress(data, PIECE_BYTES)
+            except zlib.error:
+                raise Problem("malformed_body", "the compressed body is damaged") from None
+            if unpacked:
+                yield unpacked
+            data = self._member.unconsumed_tail or self._member.unused_data
 
     def close(self) -> None:
         """Raises Problem when the body ended in the middle."""

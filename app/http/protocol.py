@@ -37,8 +37,12 @@ FIRST_BYTE = "nextbest.first_byte"
 #: Whole requests for this URL are handed to the application's `decide_endpoint` past ASGI.
 DIRECT = b"/v1/decide"
 
-#: NDJSON bodies that are read line by line: bounded by line, not as a whole.
-STREAMED = frozenset({b"/v1/decide/batch", b"/v1/customers/bulk"})
+#: NDJSON bodies that are read line by line, bounded by line, not as a whole; and those of events, which are bounded by
+#: what they unpack to.
+STREAMED = frozenset(
+    {b"/v1/decide/batch", b"/v1/customers/bulk", b"/v1/events"}
+    | {b"/v1/" + name for name in (b"track", b"identify", b"alias", b"page", b"screen", b"group", b"batch")}
+)
 
 LINGER_S = 2.0  # enough for what is in flight on a slow line (nginx's `lingering_timeout` is 5 s)
 

@@ -43,7 +43,7 @@ if now > tonumber(ARGV[3]) then return {'late'} end
 local became = ARGV[1] == '*' and string.match(redis.call('HGET', KEYS[1], '!m') or '', '^>(.+)$') or nil
 if ARGV[1] == '*' and KEYS[first] and redis.call('EXISTS', KEYS[first]) == 1 then return {'ok', '', became} end
 
-local versions = redis.call('HMGET', KEYS[1], '!g', '!l')
+local versions = redis.call('HMGET', KEYS[1], '!g', '!l', '!t')
 local ledger_version = versions[2] or '0'
 if (ARGV[1] ~= '*' and (versions[1] or '0') ~= ARGV[1]) or (ARGV[2] ~= '-' and ledger_version ~= ARGV[2]) then
   return {'moved', time, redis.call('HGETALL', KEYS[1]), redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')}
@@ -53,7 +53,10 @@ local contacts = #KEYS - first + 1
 local trials = 14 + 2 * contacts
 local writes = contacts > 0 or ARGV[trials]
 local fresh = writes and not versions[1] and not versions[2] and redis.call('EXISTS', KEYS[1]) == 0
-if contacts > 0 and not became then
+-- What is logged after the fact saw no ledger. One that the store has lost stays lost: with one contact in it, it would
+-- pass for whole and open every limit.
+local lost = ARGV[1] == '*' and versions[3] and now - versions[3] < ARGV[8] * 1000 and redis.call('EXISTS', KEYS[2]) == 0
+if contacts > 0 and not became and not lost then
   redis.call('HSET', KEYS[1], '!l', string.format('%d', ledger_version + contacts), '!t', string.format('%d', now))
   redis.call('ZADD', KEYS[2], unpack(ARGV, 14, trials - 1))
   if ARGV[9] ~= '' then redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[9]) end

@@ -4,9 +4,9 @@ Two round trips a request, each pipelined: `resolve` reads the store's clock and
 event to the stream of its customer's shard. An append that failed halfway has written some of a batch: whoever sends it
 again repeats message ids, which the worker that consumes the stream drops.
 
-They go over a connection of their own, so that no decision waits behind a batch. What the streams hold is bounded before
-memory is at risk (`look`): while nobody consumes them the oldest events are trimmed; from then on nothing is, and the
-door is shut instead.
+They go over a connection of their own, so that no decision waits behind a batch. What the streams hold is bounded
+before memory is at risk (`look`): while nobody consumes them the oldest events are trimmed; from then on nothing is,
+and the door is shut instead.
 """
 
 from __future__ import annotations
@@ -92,15 +92,12 @@ class EventStore:
     async def append(self, events: Sequence[Collected], letters: Sequence[Letter]) -> None:
         """Write all of them; returns when they are as durable as the deployment promises. Raises Problem
         `store_unavailable`, `rate_limited`, `durability_unmet`: then some may be written."""
-        chunks = list(self._chunks(events, letters))
-        if not chunks:
-            return
+        await self._call(self._chunks(events, letters))
         if self._strict:
-            packed, count = chunks[-1]
-            chunks[-1] = (packed + pack("WAITAOF", 1, 0, DURABLE_WITHIN_MS), count + 1)
-        replies = await self._call(chunks)
-        if self._strict and int(replies[-1][0]) < 1:
-            raise Problem("durability_unmet", "the events were noted, but the store did not confirm that they are on disk")
+            (synced,) = await self._call([(pack("WAITAOF", 1, 0, DURABLE_WITHIN_MS), 1)])
+            if int(synced[0]) < 1:
+                detail = "the events were noted, but the store did not confirm that they are on disk"
+                raise Problem("durability_unmet", detail, retry_after_s=1)
 
     async def look(self) -> None:
         """See what the streams hold and whether there is room. Raises StoreError, ReplyError."""
@@ -154,9 +151,9 @@ class EventStore:
             return self._keys.shard_of(letter.customer)
         return int.from_bytes(letter.message_id, "big") % self._keys.shards
 
-    async def _call(self, chunks: Sequence[tuple[bytes, int]]) -> list[Any]:
-        """All replies. The chunks are sent one after the other, each when the one before was answered: so that what
-        waits for this connection stays little, and the store has time for others."""
+    async def _call(self, chunks: Iterable[tuple[bytes, int]]) -> list[Any]:
+        """All replies. The chunks are made and sent one after the other, each when the one before was answered: so that
+        what waits for this connection stays little, and both sides have time for others in between."""
         deadline = asyncio.get_running_loop().time() + PATIENCE_S
         replies: list[Any] = []
         try:

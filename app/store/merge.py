@@ -22,7 +22,7 @@ from app.store.fields import FieldRegistry, names_of
 from app.store.keys import CTL_MERGES, Keys
 from app.store.merge_fields import Held, TakenIn, taken_in
 from app.store.profile import GENERAL_VERSION, LEDGER_VERSION, SUPPRESSION_COUNT, UnknownField
-from app.store.scripts import Call, Script
+from app.store.scripts import Call, Ran, Script
 from policy.bundle import Bundle
 
 BEGIN = Script.load("merge_begin.lua")
@@ -36,7 +36,7 @@ STRIP = Script.load("merge_strip.lua")
 END = Script.load("merge_end.lua")
 #: A process that sleeps for longer than this through the end of a merge would begin it again.
 REMEMBERED_MS = 86_400_000
-#: How long the end of a merge waits for the disk. An fsync under `everysec` is due within a second.
+#: How long the beginning and the end of a merge wait for the disk. An fsync under `everysec` is due within a second.
 ON_DISK_WITHIN_MS = 2_000
 #: A winner whom marketing waits for still gets receipts: between reading it and writing it, once in a while.
 TRIES = 20
@@ -56,9 +56,9 @@ class MergeStore:
     """The steps of merges. Every method raises Problem `store_unavailable` when the store failed; repeating it is
     harmless.
 
-    Before anything is deleted the winner is awaited on disk, since the two may lie on different machines: a crash of
-    the one must not lose what the other has deleted. Where the store cannot tell, or `on_disk_within_ms` is 0, that is
-    as sure as the deployment chose; `strict` goes on only when it is.
+    The note is awaited on disk before anything is done, and the winner before anything is deleted, since all three may
+    lie on different machines: a crash of one must not lose what the others rely on. Where the store cannot tell, or
+    `on_disk_within_ms` is 0, that is as sure as the deployment chose; `strict` goes on only when it is.
     """
 
     def __init__(
@@ -90,9 +90,11 @@ class MergeStore:
         with store_errors():
             await self._fields.ensure([f"w:{who}"])
             args = (loser.encode(), winner.encode(), self._fields.id_of(f"w:{who}"), why.encode())
-            reply = await self._run(BEGIN, (CTL_MERGES,), args)
+            ran = await BEGIN.run(self._client, [Call((CTL_MERGES,), args)], self._on_disk_within_ms)
+            reply = ran.replies[0]
             if reply[0] == b"busy":
                 return None
+            self._check_disk(ran)
             return await self._noted([loser.encode(), winner.encode(), *reply[1:]])
 
     async def under_way(self, winner: str) -> list[Merge]:
@@ -158,9 +160,13 @@ class MergeStore:
         end = b"done" if done else b"given up"
         call = Call(keys, (merge.loser.encode(), b"%d" % merge.begun_ms, ttl_ms, b"%d" % REMEMBERED_MS, end))
         with store_errors():
-            ran = await SETTLE.run(self._client, [call], self._on_disk_within_ms)
-        if self._strict and not ran.on_disk:
-            raise Problem("durability_unmet", "the merge was made, but the store did not confirm that it is on disk")
+            self._check_disk(await SETTLE.run(self._client, [call], self._on_disk_within_ms))
+
+    async def is_expected(self, loser: str, winner: str) -> bool:
+        """Whether the winner still waits for what is on its way from the loser."""
+        with store_errors():
+            far = cast("bytes | None", await cast("Any", self._client.hget(self._keys.merges(winner), loser)))
+        return far is not None and not far.endswith(b"d")
 
     async def strip(self, merge: Merge) -> None:
         """Delete what the loser held: the winner has it."""
@@ -173,6 +179,10 @@ class MergeStore:
         """Forget the merge."""
         with store_errors():
             await self._run(END, (CTL_MERGES,), (merge.loser.encode(), b"%d" % merge.begun_ms))
+
+    def _check_disk(self, ran: Ran) -> None:
+        if self._strict and not ran.on_disk:
+            raise Problem("durability_unmet", "the store did not confirm that the merge is on disk; it goes on")
 
     async def _run(self, script: Script, keys: tuple[bytes, ...], args: tuple[bytes, ...]) -> Any:
         return (await script.run(self._client, [Call(keys, args)])).replies[0]

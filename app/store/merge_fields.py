@@ -93,11 +93,11 @@ def taken_in(winner: Held, loser: Held, name: str, registry: FieldRegistry, bund
 
 def _consents(winner: Held, loser: Held, registry: FieldRegistry) -> dict[bytes, bytes]:
     """Those that change."""
-    said = [
+    mine, theirs = (
         [consent_entry(field, raw, registry) for field, raw in side.profile.items() if is_consent(field)]
         for side in (winner, loser)
-    ]
-    both = dict(_stored_consent(entry, registry) for entry in consent_of_both(*said, winner.now_ms))
+    )
+    both = dict(_stored_consent(entry, registry) for entry in consent_of_both(mine, theirs, winner.now_ms))
     return {field: value for field, value in both.items() if winner.profile.get(field) != value}
 
 
@@ -180,7 +180,7 @@ def _as_of(
     """How old an attribute is: its own time, and its owner's; where the bundle does not know whose it is, those of all
     who wrote of the loser."""
     fact = bundle.fact_by_name.get(registered(registry, field, "a:"))
-    owner = None if fact is None else AS_OF_MARK.encode() + registry.id_of("o:" + fact.owner)
+    owner = b"" if fact is None else AS_OF_MARK.encode() + registry.id_of("o:" + fact.owner)
     own = AS_OF_MARK.encode() + field
     times = {owner: owners[owner]} if owner in owners else dict(owners)
     if own in loser:

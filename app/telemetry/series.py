@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from app.core.events.event import Misfits
 from app.errors import PROBLEMS as PROBLEM_CODES
 from policy.codes import Degraded, Step
 
@@ -118,13 +119,20 @@ SPANS_DROPPED = Family(
     "spans_dropped_total", "counter", "Spans lost: the queue was full, or the collector did not take them.",
     ("reason",), _each(("queue_full", "export_failed")),
 )  # fmt: skip
+EVENTS = Family(
+    "events_total", "counter", "Events by what became of them: accepted, undeclared, or why they were put aside.",
+    ("result",), _each(("accepted", "undeclared", *Misfits)),
+)  # fmt: skip
+EVENT_PROPERTIES_DROPPED = Family(
+    "event_properties_dropped_total", "counter", "Properties of accepted events that the bundle does not declare."
+)
 
 #: The order is the layout of a worker's file: a change makes older files unreadable, which restarts the counters.
 FAMILIES: tuple[Family, ...] = (
     DECISIONS, STEP_SECONDS, DECISION_SECONDS, BUDGET_OVERRUNS, STORE_READ_ERRORS, STORE_COMMIT_ERRORS,
     COMMIT_CONFLICTS, COMMIT_UNKNOWN, DEGRADED, MODEL_RUNS, MODEL_FAILURES, PROBLEMS, SHED, REQUESTS_IN_FLIGHT,
     STORE_CONNECTED, CUSTOMERS_WRITTEN, BATCH_LINES, IDEMPOTENT_REPLAYS, RELEASES, SPANS_DROPPED,
-    SWITCHES_OFF, CONTROL_AGE_SECONDS,
+    SWITCHES_OFF, CONTROL_AGE_SECONDS, EVENTS, EVENT_PROPERTIES_DROPPED,
 )  # fmt: skip
 BY_NAME = {family.name: family for family in FAMILIES}
 

@@ -328,6 +328,20 @@ async def test_whoever_dies_at_any_step_leaves_what_another_finishes(
     assert await merges_of(flow).finish_what_was_left(0) == 0
 
 
+async def test_a_winner_of_two_waits_until_the_last_is_done(flow: Flow) -> None:
+    await know_both(flow)
+    await flow.know("cus_x", **{**KNOWN, "consent": [consent("marketing", "denied"), consent("personalisation")]})
+    store = store_of(flow)
+    slow = await store.begin("cus_x", WINNER, "desk", "")
+    assert slow is not None
+    await store.expect(slow)
+    await store.leave(slow)
+    await merge(flow)
+    assert first(await flow.decide(WINNER, "weekly"))["reason"] == "merge_pending"
+    await merge(flow, "cus_x")
+    assert first(await flow.decide(WINNER, "weekly"))["reason"] == "consent_denied"
+
+
 async def test_a_merge_that_is_being_done_is_not_taken_up_by_others(flow: Flow) -> None:
     await know_both(flow)
     store = store_of(flow)

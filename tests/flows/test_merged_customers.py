@@ -212,3 +212,23 @@ async def test_a_ledger_that_is_lost_stays_lost_and_opens_no_limit(flow: Flow, l
     await merge(flow)
     decision = first(await flow.decide(WINNER, "twice"))
     assert (decision["action"], decision["reason"]) == ("suppress", "facts_unavailable")
+
+
+async def test_what_is_logged_late_does_not_make_a_lost_ledger_look_whole(flow: Flow) -> None:
+    """With one contact in it, it would pass for whole and open every limit."""
+    await know_both(flow)
+    services = flow.services
+    assert await sends(flow, LOSER, "twice")
+    doubtful = Doubtful(flow, applied=False)
+    store, services.decider._store = services.decider._store, doubtful  # type: ignore[assignment]
+    await flow.decide(LOSER, "once")
+    services.decider._store = store
+    await services.client.delete(services.keys.of(LOSER).ledger)
+    late = doubtful.intents[0]._replace(general_version=None, ledger_version=None, commit_by_ms=2**50)
+    assert services.reconciler.log_later(late)
+    assert await services.reconciler.drained(5)
+    assert await ledger(flow, LOSER) == []
+    assert first(await flow.decide(LOSER, "twice"))["reason"] == "facts_unavailable"
+    assert await services.client.exists(
+        services.keys.decision(services.keys.shard_of(LOSER), late.contacts[0].decision_id.encode())
+    )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from app.core.decision.record import Record, decode
@@ -31,7 +31,10 @@ from tests.support.valkey import Store
 SERVED = load(BUNDLE)
 PLACEMENTS = tuple(SERVED.placements)
 CUSTOMER = "cus_1"
-SOME = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+#: Every example goes the whole way twice, so that finding the smallest counterexample would take minutes.
+SOME = settings(
+    max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
+)
 FROM_THE_CLOCK = re.compile(
     rb'dec_[0-9a-f]{28}|"elapsed_ms":[0-9.]+|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z?|until [0-9-]+ [0-9:]+'
 )

@@ -112,6 +112,32 @@ async def test_a_refusal_that_cannot_be_read_holds_up_the_merge_and_nothing_is_l
         assert not (await room.facts(WINNER)).merge_pending
 
 
+async def test_a_merge_that_nobody_can_read_does_not_hold_up_the_others(store_url: str) -> None:
+    async with room_on(store_url) as room:
+        store = MergeStore(room.client, KEYS, room.fields, contract_bundle(), on_disk_within_ms=0)
+        await room.client.hset(KEYS.profile("cus_a"), mapping={"!u": 1, "!t": "not a time"})
+        for loser in ("cus_a", LOSER):
+            assert await store.begin(loser, WINNER, "desk", "") is not None
+        assert await room.merges().finish_what_was_left(0) == 2
+        assert [await store.became(loser) for loser in ("cus_a", LOSER)] == [WINNER, WINNER]
+        assert await room.client.hkeys(CTL_MERGES) == [b"cus_a"]
+
+
+async def test_a_merge_whose_note_was_lost_is_finished_by_whoever_asks_for_it_again(store_url: str) -> None:
+    """As by a crash of the machine that had it."""
+    async with room_on(store_url) as room:
+        store = MergeStore(room.client, KEYS, room.fields, contract_bundle(), on_disk_within_ms=0)
+        await room.client.hset(KEYS.profile(LOSER), mapping={"!u": 1, "!r": "DE"})
+        merge = await store.begin(LOSER, WINNER, "desk", "")
+        assert merge is not None
+        await store.expect(merge)
+        await store.leave(merge)
+        await room.client.delete(CTL_MERGES)
+        assert await room.merges().merge(LOSER, WINNER, "desk") == WINNER
+        facts = await room.facts(WINNER)
+        assert (facts.region, facts.merge_pending) == ("DE", False)
+
+
 async def test_a_key_of_which_nothing_was_ever_known_can_become_another(store_url: str) -> None:
     async with room_on(store_url) as room:
         assert await room.merges().merge("cus_n", "cus_m", "desk") == "cus_m"

@@ -58,7 +58,7 @@ class Everything:
 def written(folder: Path, first_wave_in_s: float = 8.0) -> Everything:
     """Write the bundle for now. The servers that shall serve it need a few seconds to start."""
     now_s = time.time()
-    first_wave_at_s = math.ceil(now_s + first_wave_in_s)
+    first_wave_at_s = math.ceil(now_s + first_wave_in_s) + 0.05  # just after the second that answers will name
     ends = [first_wave_at_s + WAVE_S * wave for wave in range(WAVES)]
     calm_again_s = (int(now_s) + QUIET_FOR_S) // 60 * 60
     quiet = {"from": _clock(now_s - 3600), "until": _clock(calm_again_s), "channels": ["sms"]}

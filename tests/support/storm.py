@@ -56,6 +56,8 @@ STOPPING = ("complained", "unsubscribed")
 SAID = {"source": "preference_centre", "basis": "consent"}
 EVERY_SCOPE = ("email", "all")
 BUDGET_MS = 1000
+#: Some callers are in a hurry: their answer is given before a commit that waits in the network comes to the store.
+BUDGETS_MS = (1000, 1000, 1000, 40)
 
 
 @dataclass
@@ -73,6 +75,7 @@ class Storm:
     lost: int = 0  # replies that never came
     switched: tuple[tuple[str, str], ...] = SWITCHED
     _keys: dict[str, list[tuple[str, dict[str, Any], float]]] = field(default_factory=dict)
+    _waiting: Counter[str] = field(default_factory=Counter)  # whom the last server is asked about just now
     _turns: dict[str, asyncio.Lock] = field(default_factory=dict)
     _until_s: float = 0.0
 
@@ -90,19 +93,20 @@ class Storm:
             await self._write("PUT", f"/v1/customers/{customer}", body)
             self.history.said.append(Said(customer, True, Span(begun, time.time())))
 
-    async def ask(
-        self, customer: str, placements: tuple[str, ...], server: int, key: str | None = None, trigger: str = "none"
-    ) -> list[dict[str, Any]]:
+    async def ask(self, customer: str, placements: tuple[str, ...], server: int, **more: Any) -> list[dict[str, Any]]:
         """Ask once; nothing where the server was too busy."""
         body = {"customer": customer, "placements": list(placements), "explain": True, "budget_ms": BUDGET_MS}
-        return await self._ask(body | {"context": {"trigger": trigger}}, server, key, time.time())
+        return await self._ask(body | more, server, None, time.time())
 
     async def _ask(
         self, body: dict[str, Any], server: int, key: str | None, first_asked_s: float
     ) -> list[dict[str, Any]]:
         headers = {} if key is None else {"idempotency-key": key}
+        disturbed = Counter({body["customer"]: int(server == len(self.clients) - 1)})
+        self._waiting += disturbed
         answer = await self.clients[server].ask("POST", "/v1/decide", body, headers)
         ended = time.time()
+        self._waiting -= disturbed
         if answer.status == 503:
             return []
         assert answer.status == 200, answer.body
@@ -124,15 +128,19 @@ class Storm:
 
     async def say(self, customer: str, granted: bool, for_s: float | None = None) -> None:
         """Until it is in force: what was said within the same millisecond as a refusal is not."""
+        path, body = f"/v1/customers/{customer}/consent/marketing/email", {"state": "granted" if granted else "denied"}
         while True:
-            begun, body = time.time(), {"state": "granted" if granted else "denied", **SAID}
-            expires_s = FOREVER if for_s is None else round(begun + for_s, 3)
+            begun, expires_s = time.time(), FOREVER
             if for_s is not None:
+                expires_s = round(begun + for_s, 3)
                 body["expires_at"] = datetime.fromtimestamp(expires_s, UTC).isoformat()
-            answer = await self._write("PUT", f"/v1/customers/{customer}/consent/marketing/email", body)
-            if answer.json()["applied"]:
+            answer = await self._any.ask("PUT", path, body | SAID)
+            if answer.status == 200 and answer.json()["applied"]:
                 self.history.said.append(Said(customer, granted, Span(begun, time.time()), expires_s))
                 return
+            # A merge is in the way; or it took so long that the grant would have ended already.
+            assert answer.status in (200, 503) or (answer.status == 422 and time.time() > expires_s), answer.body
+            await asyncio.sleep(0.01)
 
     async def stop(self, customer: str) -> None:
         begun = time.time()
@@ -170,11 +178,15 @@ class Storm:
         await self.merge(loser, winner)
         self.history.merges.append(Merge(loser, winner, Span(begun, time.time())))
 
+    @property
+    def _any(self) -> Client:
+        """What is said is said to a server whose way to the store is never disturbed."""
+        return self.rng.choice(self.clients[: len(self.clients) if self.proxy is None else -1])
+
     async def _write(self, method: str, path: str, body: Any = None) -> Answer:
-        """Say something to a server whose way to the store is never disturbed; again where a merge is in the way."""
+        """Say something; again where a merge is in the way."""
         while True:
-            client = self.rng.choice(self.clients[: len(self.clients) if self.proxy is None else -1])
-            answer = await client.ask(method, path, body)
+            answer = await self._any.ask(method, path, body)
             if answer.status == 200:
                 return answer
             assert answer.status == 503, answer.body
@@ -191,6 +203,7 @@ class Storm:
             for customer in self.customers:
                 group.create_task(self._change_mind(customer, self._own_chance()))
             group.create_task(self._switch(self._own_chance()))
+            group.create_task(self._rush(self._own_chance()))
             if self.proxy is not None:
                 group.create_task(self._disturb(self.proxy, self._own_chance()))
             if self.merge is not None:
@@ -223,7 +236,8 @@ class Storm:
             return await self._ask(body, server, key, first_s)
         placements = tuple(dict.fromkeys(rng.choices(PLACEMENTS, k=rng.randint(1, 3))))
         if rng.random() > 0.3:
-            return await self.ask(customer, placements, server, trigger=rng.choice(["none", "browse"]))
+            more = {"context": {"trigger": rng.choice(["none", "browse"])}, "budget_ms": rng.choice(BUDGETS_MS)}
+            return await self.ask(customer, placements, server, **more)
         body = {"customer": customer, "placements": list(placements), "explain": True, "budget_ms": BUDGET_MS}
         used.append((f"key-{rng.getrandbits(40):x}", body, time.time()))
         return await self._ask(body, server, used[-1][0], used[-1][2])
@@ -270,6 +284,13 @@ class Storm:
         whose = next((winner for loser, winner in self.pairs if loser == customer), customer)
         return self._turns.setdefault(whose, asyncio.Lock())
 
+    async def _rush(self, rng: random.Random) -> None:
+        """What is there for few is wanted by all at once."""
+        while self._going:
+            await asyncio.sleep(rng.uniform(0.2, 0.8))
+            wanted = [(customer, server) for customer in self.customers for server in range(len(self.clients))]
+            await asyncio.gather(*(self.ask(customer, (SCARCE,), server) for customer, server in wanted))
+
     async def _change_mind(self, customer: str, rng: random.Random) -> None:
         while self._going:
             await asyncio.sleep(rng.uniform(0.1, 0.8))
@@ -278,8 +299,8 @@ class Storm:
                 if what < 0.35:
                     await self.say(customer, granted=False)
                 elif what < 0.55:
-                    await self.say(customer, granted=True, for_s=rng.uniform(0.02, 0.3))
-                elif what < 0.75:
+                    await self.say(customer, granted=True, for_s=rng.uniform(0.05, 0.3))
+                elif what < 0.9:
                     await self.stop(customer)
             await asyncio.sleep(rng.uniform(0, 0.5))
             async with self._turn(customer):
@@ -302,8 +323,15 @@ class Storm:
                 proxy.do(lambda faulty: faulty.when(COMMIT.sha, lambda: self._lose(faulty)))
             else:
                 hold = proxy.hold(COMMIT.sha)
-                await asyncio.sleep(rng.uniform(0.02, 0.15))
+                await asyncio.sleep(rng.uniform(0.02, 0.1))
+                if self._waiting and rng.random() < 0.4:
+                    await self._refuse(rng.choice(list(self._waiting.elements())), rng)
                 hold.release()
+
+    async def _refuse(self, customer: str, rng: random.Random) -> None:
+        """Somebody says no while a decision about them is under way. They change their mind again soon."""
+        async with self._turn(customer):
+            await (self.say(customer, granted=False) if rng.random() < 0.5 else self.stop(customer))
 
     def _lose(self, faulty: ScriptedProxy) -> None:
         self.lost += 1

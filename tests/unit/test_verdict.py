@@ -1,4 +1,4 @@
-"""The model that judges storms (`tests.support.verdict`) is itself judged: small tales with nothing wrong, or one thing."""
+"""The model that judges storms (`tests.support.verdict`) is itself judged: tales with nothing wrong, or one thing."""
 
 from __future__ import annotations
 

@@ -46,14 +46,7 @@ _DEFLATED = b"\x00"  # no MessagePack array starts with it
 
 _ACTIONS, _RUNGS, _REASONS = tuple(Action), tuple(Rung), tuple(Reason)
 _EXCLUSIONS, _DEGRADED, _SUPPRESSIONS = tuple(Exclusion), tuple(Degraded), tuple(SuppressionReason)
-# One table a list: members of different lists may be the same word, and compare equal.
 _ARMS, _SWITCH_KINDS = tuple(Arm), tuple(SwitchKind)
-_ACTION_AT = {member: index for index, member in enumerate(_ACTIONS)}
-_RUNG_AT = {member: index for index, member in enumerate(_RUNGS)}
-_REASON_AT = {member: index for index, member in enumerate(_REASONS)}
-_EXCLUSION_AT = {member: index for index, member in enumerate(_EXCLUSIONS)}
-_DEGRADED_AT = {member: index for index, member in enumerate(_DEGRADED)}
-_SUPPRESSION_AT = {member: index for index, member in enumerate(_SUPPRESSIONS)}
 
 
 class Asked(NamedTuple):
@@ -163,8 +156,8 @@ def _facts(seen: Situation, decisions: Sequence[Decision], gates: Sequence[Gate]
         facts.region,
         facts.timezone,
         facts.language,
-        [tuple(entry) for entry in facts.consent],
-        [[entry.scope, _SUPPRESSION_AT[entry.reason], entry.at_ms] for entry in facts.suppressions],
+        [entry[:6] if entry.expires_ms is None else entry[:] for entry in facts.consent],
+        [[entry.scope, entry.reason.place, entry.at_ms] for entry in facts.suppressions],
         indexes,
         list(map(values.get, names)),  # nil where the fact is missing, or was not read
         {source: at_ms for source, at_ms in facts.as_of_ms.items() if source in sources},
@@ -199,10 +192,10 @@ def _values_read(seen: Situation, placements: Iterable[Placement], gates: Iterab
 def _control(seen: Situation, decisions: Sequence[Decision]) -> list[Any] | None:
     """The control facts that these decisions may have looked at; who threw a switch, and why, stays out."""
     control = seen.control
-    if not (control.switches or control.stale or control.exhausted or control.earned):
+    if control == NO_CONTROL:  # nearly always
         return None
     switches = [
-        [_SWITCH_KINDS.index(each.kind), each.name, each.until_ms]
+        [each.kind.place, each.name, each.until_ms]
         for each in control.switches
         if each.in_force(seen.now_ms)
     ]
@@ -239,23 +232,23 @@ def _allowed_facts(
 def _decision(decision: Decision, answer: bytes) -> list[Any]:
     window, funnel = decision.window, decision.funnel
     return [
-        _ACTION_AT[decision.action],
-        _RUNG_AT[decision.rung],
-        _REASON_AT[decision.reason],
+        decision.action.place,
+        decision.rung.place,
+        decision.reason.place,
         decision.detail,
         decision.position,
         decision.variant,
         None if window is None else [window.not_before_ms, window.not_after_ms, window.basis],
         decision.score,
         decision.propensity,
-        [_DEGRADED_AT[code] for code in decision.degraded],
+        [code.place for code in decision.degraded],
         [funnel.candidates, funnel.eligible, funnel.scored, funnel.admissible],
         decision.retryable,
         bytes(decision.scored) if len(decision.placement.candidates) < 256 else decision.scored,
         array("f", decision.responses).tobytes(),  # what ONNX gave is float32: nothing is lost
         array("d", decision.scores).tobytes(),
         bytes(decision.admissible) if len(decision.placement.candidates) < 256 else decision.admissible,
-        [[position, _EXCLUSION_AT[why.code], why.detail] for position, why in (decision.excluded or {}).items()],
+        [[position, why.code.place, why.detail] for position, why in (decision.excluded or {}).items()],
         answer_digest(answer),
         _extras(decision),
     ]
@@ -267,7 +260,7 @@ def _extras(decision: Decision) -> list[Any] | None:
     if decision.arm is Arm.TREATMENT and not said:
         return None
     return [
-        _ARMS.index(decision.arm),
+        decision.arm.place,
         decision.variant_propensity,
         [list(exposure) for exposure in decision.exposures],
         array("d", decision.weights).tobytes(),

@@ -43,7 +43,8 @@ def windows(placement: Placement, situation: Situation, pool: Pool) -> Windows:
     """Find a window for every candidate of the pool."""
     hours_to_meet = choices(situation.bundle, placement, situation.region, situation.facts.best_hours)
     if not hours_to_meet:
-        usual = SendWindow(situation.now_ms, situation.now_ms + SEND_WITHIN_MS, "immediate")
+        now_ms = situation.facts.now_ms
+        usual = SendWindow(now_ms, now_ms + SEND_WITHIN_MS, "immediate")
         return Windows(usual, _clipped(placement, pool, usual), {}, {})
     found = Windows(None, {}, {}, dict.fromkeys(pool.positions, NEVER))
     for hours in hours_to_meet:

@@ -71,15 +71,15 @@ def encode_letter(letter: Letter) -> bytes:
             _flat(letter.edges),
             _flat(letter.previous),
             letter.source,
+            letter.whole,
         ]
     )
 
 
 def decode_letter(raw: bytes) -> Letter:
     """Raises ValueError on what no release wrote."""
-    _, code, detail, customer, kind, version, occurred, received, message_id, properties, edges, previous, source = (
-        _unpacked(raw)
-    )
+    _, code, detail, customer, kind, version, occurred, received, message_id, properties, *rest = _unpacked(raw)
+    edges, previous, source, whole = rest
     return Letter(
         Misfit(Misfits(code), detail),
         customer,
@@ -92,6 +92,7 @@ def decode_letter(raw: bytes) -> Letter:
         _edges(edges),
         _edges(previous),
         source,
+        whole,
     )
 
 

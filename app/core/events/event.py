@@ -45,8 +45,8 @@ class Misfit(NamedTuple):
 
 
 class Arrived(NamedTuple):
-    """An event as a client told it. `who` holds its identities in the order of their weight, as (kind, value), where the
-    kind `customer` is a key; `previous` who that was before, of an alias. None is absent throughout."""
+    """An event as a client told it. `who` holds its identities in the order of their weight, as (kind, value), where
+    the kind `customer` is a key; `previous` who that was before, of an alias. None is absent throughout."""
 
     kind: str  # track, identify, alias, page, screen or group
     name: str
@@ -91,8 +91,7 @@ class Collected(NamedTuple):
 
 
 class Letter(NamedTuple):
-    """An event that could not be taken, masked, as it lies in the dead-letter stream. It can be judged again where
-    `customer` and `type` are known."""
+    """An event that could not be taken, masked, as it lies in the dead-letter stream."""
 
     misfit: Misfit
     customer: str  # empty where nobody could be found
@@ -105,6 +104,12 @@ class Letter(NamedTuple):
     edges: tuple[Edge, ...] = ()
     previous: tuple[Edge, ...] = ()
     source: str = ""
+    whole: bool = False  # nothing that its declaration asks for is left out
+
+    @property
+    def redrivable(self) -> bool:
+        """Whether it can be judged again."""
+        return self.whole and bool(self.customer and self.type) and self.occurred_at_ms is not None
 
 
 class Event(NamedTuple):

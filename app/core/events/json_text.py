@@ -7,13 +7,16 @@ hundred others of its batch with it. The patient parser takes it, and what is wr
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from app.core.events.event import Misfit, Misfits
 
+#: One event, as JSON: what Segment and RudderStack take.
+EVENT_BYTES_MAX = 32 * 1024
+TOO_LARGE = Misfit(Misfits.TOO_LARGE, f"an event is at most {EVENT_BYTES_MAX // 1024} KiB")
+BROKEN = Misfit(Misfits.BAD_TEXT, "it holds half a character")
 BOM = b"\xef\xbb\xbf"
 #: What the patient parser is given: it takes a tenth of a second for ten megabytes, in which nothing else is answered.
 PATIENT_BYTES_MAX = 1024 * 1024
@@ -23,21 +26,28 @@ class NotJson(ValueError):
     """The text is no JSON, not even for the patient."""
 
 
-def parsed(text: bytes) -> tuple[Any, bool]:
-    """The document, and whether it needs to be looked through for half characters. Raises NotJson."""
+class Document(NamedTuple):
+    """What was parsed. `doubtful`: it may hold half a character somewhere."""
+
+    said: Any
+    doubtful: bool = False
+
+
+def parsed(text: bytes) -> Document:
+    """The document of a body. Raises NotJson."""
     text = text.removeprefix(BOM)
     try:
-        return orjson.loads(text), False
+        return Document(orjson.loads(text))
     except ValueError:
         if len(text) > PATIENT_BYTES_MAX:
             raise NotJson from None
     try:
-        return json.loads(text.decode()), True
+        return Document(json.loads(text.decode()), doubtful=True)
     except (ValueError, RecursionError):  # also of bytes that are no UTF-8
         raise NotJson from None
 
 
-def parsed_lines(text: bytes) -> tuple[list[Any], bool]:
+def parsed_lines(text: bytes) -> Document:
     """Newline-delimited JSON; a line that is none becomes a Misfit in its place. Blank lines are no lines."""
     documents: list[Any] = []
     doubtful = False
@@ -45,17 +55,22 @@ def parsed_lines(text: bytes) -> tuple[list[Any], bool]:
         if not line.strip():
             continue
         try:
-            document, doubt = parsed(line)
+            document = parsed(line)
         except NotJson:
-            document, doubt = Misfit(Misfits.MALFORMED, "the line is no JSON"), False
-        documents.append(document)
-        doubtful = doubtful or doubt
-    return documents, doubtful
+            document = Document(Misfit(Misfits.MALFORMED, "the line is no JSON"))
+        documents.append(document.said)
+        doubtful = doubtful or document.doubtful
+    return Document(documents, doubtful)
 
 
-def without_half_characters(items: Iterable[Any]) -> list[Any]:
-    """The items, with a Misfit in the place of those that hold half a character: nobody could store them."""
-    return [Misfit(Misfits.BAD_TEXT, "it holds half a character") if _is_broken(item) else item for item in items]
+def sound(items: list[Any], body_bytes: int, doubtful: bool) -> list[Any]:
+    """The items of a body, with a Misfit in the place of those that nobody could store: with half a character, or too
+    large."""
+    if doubtful:
+        items = [BROKEN if _is_broken(item) else item for item in items]
+    if body_bytes <= EVENT_BYTES_MAX:
+        return items
+    return [TOO_LARGE if _is_large(item) else item for item in items]
 
 
 def _is_broken(item: Any) -> bool:
@@ -66,3 +81,12 @@ def _is_broken(item: Any) -> bool:
     except (UnicodeEncodeError, RecursionError):
         return True
     return False
+
+
+def _is_large(item: Any) -> bool:
+    if not isinstance(item, dict):
+        return False
+    try:
+        return len(orjson.dumps(item)) > EVENT_BYTES_MAX
+    except TypeError:  # numbers of hundreds of digits, or nested deeper than anybody needs
+        return True

@@ -18,6 +18,9 @@ from policy.event_rules import EventRule, PropertyRule, PropertyType
 
 #: Integers that a double holds exactly; what is beyond could not be folded the same way everywhere.
 INT_MAX = 2**53
+#: A longer text is not kept in a letter: cut short, it would be another one.
+LETTER_TEXT_BYTES_MAX = 1024
+_HASH = re.compile(r"[0-9a-f]{32}")
 _NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,15})?(?:[eE][+-]?\d{1,2})?")
 
 
@@ -29,17 +32,19 @@ class Unfit(Exception):  # as an exception, because it ends the loop over an eve
         self.misfit = Misfit(code, detail)
 
 
-def fitting(rule: EventRule, given: Mapping[str, Any], hash_key: bytes) -> dict[str, Scalar]:
-    """The declared properties of an event, as they are stored. Raises Unfit."""
+def fitting(rule: EventRule, given: Mapping[str, Any], hash_key: bytes, again: bool = False) -> dict[str, Scalar]:
+    """The declared properties of an event, as they are stored. `again`: they are a letter's, where what is to be hashed
+    is a hash already. Raises Unfit."""
+    if rule.refuses_undeclared and (undeclared := undeclared_names(rule, given)):
+        # First, because a letter does not hold them: of one that was refused for anything else there are none.
+        raise Unfit(Misfits.UNDECLARED_PROPERTY, f"undeclared: {shown_name(undeclared[0])}")
     kept: dict[str, Scalar] = {}
     for name, declared in rule.properties.items():
         value = given.get(name)
         if value is not None:
-            kept[name] = _fitting(declared, value, hash_key)
+            kept[name] = _fitting(declared, value, hash_key, again)
         elif declared.required:
             raise Unfit(Misfits.MISSING_PROPERTY, f"`{name}` is missing")
-    if rule.refuses_undeclared and (undeclared := undeclared_names(rule, given)):
-        raise Unfit(Misfits.UNDECLARED_PROPERTY, f"undeclared: {shown_name(undeclared[0])}")
     return kept
 
 
@@ -52,28 +57,33 @@ def undeclared_names(rule: EventRule, given: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def masked(rule: EventRule, given: Mapping[str, Any], hash_key: bytes) -> dict[str, Scalar]:
+def masked(rule: EventRule, given: Mapping[str, Any], hash_key: bytes) -> tuple[dict[str, Scalar], bool]:
     """What of an event that does not fit may be kept, to be looked at and judged again: the values of its declared
-    properties that are texts (masked, the first thousand bytes), numbers or truths."""
+    properties that are texts (masked), numbers or truths; and whether these are all of them."""
     kept: dict[str, Scalar] = {}
+    whole = True
     for name, declared in rule.properties.items():
         value = given.get(name)
-        if isinstance(value, str):
-            text = value[:1024].encode(errors="replace")[:1024].decode(errors="ignore")
-            kept[name] = attribute_hash(name, text, hash_key) if declared.hashed else kept_text(name, text, hash_key)
+        if isinstance(value, str) and len(value.encode(errors="replace")) <= LETTER_TEXT_BYTES_MAX:
+            kept[name] = _masked_text(declared, value, hash_key)
         elif isinstance(value, bool) or (isinstance(value, int | float) and abs(value) < INT_MAX):
             kept[name] = value
-    return kept
+        else:
+            whole = whole and value is None
+    return kept, whole
 
 
-def _fitting(declared: PropertyRule, value: Any, hash_key: bytes) -> Scalar:
+def _fitting(declared: PropertyRule, value: Any, hash_key: bytes, again: bool) -> Scalar:
     fitted = _CONVERT[declared.type](declared, value)
-    if declared.type != "string":
+    if declared.type != "string" or (again and declared.hashed and _HASH.fullmatch(str(fitted))):
         return fitted
-    text = str(fitted)
-    return attribute_hash(declared.name, text, hash_key) if declared.hashed else kept_text(
-        declared.name, text, hash_key
-    )
+    return _masked_text(declared, str(fitted), hash_key)
+
+
+def _masked_text(declared: PropertyRule, text: str, hash_key: bytes) -> str:
+    if declared.hashed:
+        return attribute_hash(declared.name, text, hash_key)
+    return kept_text(declared.name, text, hash_key)
 
 
 def _text(declared: PropertyRule, value: Any) -> Scalar:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-from app.core.events.event import Arrived, Collected, Edge, Letter, Misfit, Misfits
+from app.core.events.event import Arrived, Collected, Edge, Letter, Misfit, Misfits, Scalar
 from app.core.events.masking import hash64, shown_name, shown_source
 from app.core.events.properties import Unfit, fitting, masked, undeclared_names
 from app.core.events.times import occurred_at_ms
@@ -65,12 +65,14 @@ def judge_again(letter: Letter, rules: EventRules, hash_key: bytes) -> Collected
     """What becomes of a letter under the bundle as it is now. Its time was judged when it was received: that it waited
     here does not make it old."""
     rule = rules.find(letter.type)
-    if rule is None or not letter.customer or letter.occurred_at_ms is None:
+    if rule is None or not letter.redrivable or letter.occurred_at_ms is None:
+        return letter.misfit
+    if letter.misfit.code is Misfits.UNDECLARED_PROPERTY and rule.refuses_undeclared:
         return letter.misfit
     if letter.received_at_ms - letter.occurred_at_ms > rule.lateness_ms:
         return Misfit(Misfits.TOO_OLD, "it was older on arrival than the bundle allows")
     try:
-        kept = fitting(rule, letter.properties, hash_key)
+        kept = fitting(rule, letter.properties, hash_key, again=True)
     except Unfit as unfit:
         return unfit.misfit
     return Collected(
@@ -124,20 +126,25 @@ class _Judge:
             return Judged(self._letter(when, None))
         if receipt.at_ms - when > (LINK_LATENESS_MS if rule is None else rule.lateness_ms):
             return Judged(self._letter(Misfit(Misfits.TOO_OLD, "it is older than the bundle allows"), when))
+        edges = self._edges() if links else ()
         if rule is None:
-            return Judged(self._collected("", 0, when, b"", {}, self._edges() if links else ()))
-        if len(arrived.properties) > PROPERTIES_MAX:
-            return Judged(self._letter(Misfit(Misfits.TOO_LARGE, f"at most {PROPERTIES_MAX} properties"), when))
-        if arrived.version is not None and str(arrived.version) != str(rule.version):
-            return Judged(self._letter(Misfit(Misfits.UNKNOWN_VERSION, "the bundle has no such version of it"), when))
+            return Judged(self._collected("", 0, when, b"", {}, edges))
         try:
-            kept = fitting(rule, arrived.properties, self._hash_key)
+            kept = self._kept(rule)
         except Unfit as unfit:
             return Judged(self._letter(unfit.misfit, when))
         dropped = len(undeclared_names(rule, arrived.properties)) if len(arrived.properties) > len(kept) else 0
         once = once_of(rule, kept, self._hash_key)
-        edges = self._edges() if links else ()
         return Judged(self._collected(rule.id, rule.version, when, once, kept, edges), dropped)
+
+    def _kept(self, rule: EventRule) -> dict[str, Scalar]:
+        """The properties that are kept. Raises Unfit."""
+        properties, version = self._arrived.properties, self._arrived.version
+        if len(properties) > PROPERTIES_MAX:
+            raise Unfit(Misfits.TOO_LARGE, f"at most {PROPERTIES_MAX} properties")
+        if version is not None and str(version) != str(rule.version):
+            raise Unfit(Misfits.UNKNOWN_VERSION, "the bundle has no such version of it")
+        return fitting(rule, properties, self._hash_key)
 
     def _collected(
         self, kind: str, version: int, when: int, once: bytes, kept: Mapping[str, Any], edges: tuple[Edge, ...]
@@ -158,6 +165,7 @@ class _Judge:
 
     def _letter(self, misfit: Misfit, when: int | None) -> Letter:
         rule = self._rule
+        kept, whole = ({}, False) if rule is None else masked(rule, self._arrived.properties, self._hash_key)
         return Letter(
             misfit,
             self._customer,
@@ -166,10 +174,11 @@ class _Judge:
             when,
             self._receipt.at_ms,
             self._message_id(),
-            {} if rule is None else masked(rule, self._arrived.properties, self._hash_key),
+            kept,
             self._edges(),
             self._previous(),
             shown_source(self._arrived.source),
+            whole,
         )
 
     def _edges(self) -> tuple[Edge, ...]:

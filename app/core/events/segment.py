@@ -41,7 +41,7 @@ def message(said: Any, kind: str | None, sent_at: Any) -> Arrived | Misfit:
         return Misfit(Misfits.MALFORMED, "a track message needs its `event`")
     user, anonymous = said.get("userId"), said.get("anonymousId")
     traits = _traits(said, kind, context)
-    who = (("user_id", user), ("anonymous_id", anonymous))
+    who: tuple[tuple[str, Any], ...] = (("user_id", user), ("anonymous_id", anonymous))
     if traits:
         who = (*who, ("email", traits.get("email")), ("phone", traits.get("phone")))
     previous: tuple[tuple[str, Any], ...] = ()

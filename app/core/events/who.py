@@ -75,7 +75,7 @@ def _key(value: Any) -> str | Misfit:
     return value
 
 
-def _alias(kind: str, value: Any) -> Alias | None | Misfit:
+def _alias(kind: str, value: Any) -> Alias | Misfit | None:
     """None of what is absent. `email` and `phone` are the clear text of what is known by its digest: one that cannot be
     understood says nothing, since nobody meant it as an identity."""
     if value is None or value == "":

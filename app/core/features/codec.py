@@ -1,7 +1,7 @@
 """A group's state as bytes: `[newest_ms, lane id, cells, lane id, cells, …]` in MessagePack.
 
-Lanes are named by 32 bits of their key, so what one bundle's plan wrote another one's reads: lanes that it does not know
-are passed over, lanes that are not there are empty. Equal states are equal bytes.
+Lanes are named by 32 bits of their key, so what one bundle's plan wrote another one's reads: lanes that it does not
+know are passed over, lanes that are not there are empty. Equal states are equal bytes.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class UnreadableState(ValueError):
 
 
 class OverfullState(ValueError):
-    """A number of more than 64 bits: millions of events of one customer in one bucket, each of them huge. The event that
-    brought it there belongs in quarantine, and the state in memory is thrown away."""
+    """A number of more than 64 bits: millions of events of one customer in one bucket, each of them huge. The event
+    that brought it there belongs in quarantine, and the state in memory is thrown away."""
 
 
 def encode(group: Group, held: GroupState) -> bytes:
@@ -42,7 +42,8 @@ def decode(group: Group, data: bytes) -> GroupState:
         if tuple(ids) == group.lane_ids:  # written under the same plan, nearly always
             return [flat[0], *flat[2::2]]
         found = dict(zip(ids, flat[2::2], strict=True))
-        return [flat[0], *(found.get(lane_id) or [] for lane_id in group.lane_ids)]
+        lanes = zip(group.lane_ids, group.lanes, strict=True)
+        return [flat[0], *(found[lane_id] if lane_id in found else lane.new() for lane_id, lane in lanes)]
     except (ValueError, TypeError, IndexError) as error:  # ormsgpack's own error is a ValueError
         raise UnreadableState(f"the state of `{group.key}` cannot be read") from error
 

@@ -11,7 +11,7 @@ event ahead of the clock counts at once; its group's windows then end with it un
 from __future__ import annotations
 
 from app.core.events.event import Event
-from app.core.features.lanes import Cells, Lane
+from app.core.features.lanes import Lane
 from app.core.features.plan import FoldPlan, Group, GroupState, State
 
 
@@ -35,7 +35,7 @@ def _add(state: State, group: Group, at_ms: int, values: list[object]) -> bool:
     held = state[group.index]
     changed = False
     if held is None:
-        held = state[group.index] = [at_ms, *([] for _ in group.lanes)]
+        held = state[group.index] = [at_ms, *(lane.new() for lane in group.lanes)]
         changed = True
     elif at_ms > held[0]:
         _advance(held, group.lanes, at_ms)
@@ -44,9 +44,9 @@ def _add(state: State, group: Group, at_ms: int, values: list[object]) -> bool:
     for position, (lane, value) in enumerate(zip(group.lanes, values, strict=True), 1):
         if value is None:
             continue
-        step_ms, count = lane.buckets
+        step_ms, kept = lane.buckets
         age = 0 if at_ms == newest_ms else newest_ms // step_ms - at_ms // step_ms
-        if age < count and lane.put(held[position], age, value):
+        if age < kept and lane.put(held[position], age, value):
             changed = True
     return changed
 
@@ -58,42 +58,28 @@ def _advance(held: GroupState, lanes: tuple[Lane, ...], newest_ms: int) -> None:
         step_ms = lane.buckets.step_ms
         by = newest_ms // step_ms - before_ms // step_ms
         if by:
-            _age(held[position], lane, by)
-
-
-def _age(cells: Cells, lane: Lane, by: int) -> None:
-    """Cells that are `by` buckets older; those that leave the lane are gone."""
-    count, empty = lane.buckets.count, lane.empty
-    if by >= count:
-        cells.clear()
-        return
-    if not cells:
-        return
-    cells[:0] = [empty] * by
-    del cells[count:]
-    while cells and cells[-1] == empty:
-        cells.pop()
+            held[position] = lane.aged(held[position], by)
 
 
 def united(plan: FoldPlan, one: State, other: State) -> State:
     """The state of a customer who turned out to be two: as if all events had been folded into one. Changes neither."""
-    return [
-        _united(group, held, theirs) for group, held, theirs in zip(plan.groups, one, other, strict=True)
-    ]
+    return [_united(group, held, theirs) for group, held, theirs in zip(plan.groups, one, other, strict=True)]
 
 
 def _united(group: Group, one: GroupState | None, other: GroupState | None) -> GroupState | None:
     if one is None or other is None:
         kept = other if one is None else one
-        return None if kept is None else [kept[0], *(list(cells) for cells in kept[1:])]
+        return None if kept is None else _aged(group, kept, kept[0])
     newest_ms = max(one[0], other[0])
-    aged = [_aged(group, held, newest_ms) for held in (one, other)]
-    lanes = zip(group.lanes, aged[0][1:], aged[1][1:], strict=True)
+    mine, theirs = _aged(group, one, newest_ms), _aged(group, other, newest_ms)
+    lanes = zip(group.lanes, mine[1:], theirs[1:], strict=True)
     return [newest_ms, *(lane.unite(cells, others) for lane, cells, others in lanes)]
 
 
 def _aged(group: Group, held: GroupState, newest_ms: int) -> GroupState:
-    """A copy as it would be after an event of which nothing is kept but its time."""
-    copy: GroupState = [held[0], *(list(cells) for cells in held[1:])]
-    _advance(copy, group.lanes, newest_ms)
-    return copy
+    """A copy, as it would be after an event of which nothing is kept but its time."""
+    aged: GroupState = [newest_ms]
+    for lane, cells in zip(group.lanes, held[1:], strict=True):
+        step_ms = lane.buckets.step_ms
+        aged.append(lane.aged(cells, newest_ms // step_ms - held[0] // step_ms))
+    return aged

@@ -1,13 +1,13 @@
 """Lanes: what is kept of the events of a group, bucket by bucket.
 
-A lane is a list of cells, the newest bucket's first; it ends with the last cell that holds anything, and holds at most
-`buckets.count`. The newest bucket is that of the group's newest event. Whoever adds a lane keeps these rules, on which
-it rests that a state does not depend on the order of events, and that two states can be united:
+Most lanes are a list of cells, the newest bucket's first, which ends with the last cell that holds anything and has at
+most `buckets.kept`. The newest bucket is that of the group's newest event. Whoever adds a lane keeps these rules, on
+which it rests that a state does not depend on the order of events, and that two states can be united:
 
-1. A cell is a function of the multiset of events in its bucket, whatever their order: adding is commutative.
-2. Cells are values: what changes is a new cell in the list, never the cell itself, so that states may share them.
-3. What a lane holds is plain MessagePack, and equal content is equal cells (`canonical` form: nothing is kept of an
-   empty bucket at the end, sets are sorted).
+1. What a lane holds of a bucket is a function of the multiset of events in that bucket: adding is commutative.
+2. A cell is a value: what changes is a new cell in the list, never the cell itself, so that states may share cells.
+3. What a lane holds is plain MessagePack, and equal content is equal: nothing is kept of an empty bucket at the end,
+   sets are sorted.
 
 Numbers of properties are whole multiples of 10^-decimals, rounded once, half to even, from the event's own value; all
 else is whole-number arithmetic, which knows no order.
@@ -36,22 +36,29 @@ class UnfoldableEvent(ValueError):
 
 
 class Lane(Protocol):
-    """How one lane of a group takes events in."""
+    """How one lane of a group takes events in. `Cells` is a list, or whatever else a lane keeps."""
 
     key: str  # what it holds, in a word: lanes of one key hold the same, and features that need it share it
     buckets: Buckets
-    empty: Any  # the cell of a bucket without events
+
+    def new(self) -> Any:
+        """Cells of a lane without events."""
+        ...
 
     def take(self, event: Event) -> Any:
         """What the lane wants of an event; None: nothing. Raises UnfoldableEvent."""
         ...
 
-    def put(self, cells: Cells, age: int, value: Any) -> bool:
-        """Adds what was taken to the bucket `age` before the newest; whether that changed anything."""
+    def put(self, cells: Any, age: int, value: Any) -> bool:
+        """Adds what was taken to the bucket `age` before the newest, in place; whether that changed anything."""
         ...
 
-    def unite(self, cells: Cells, others: Cells) -> Cells:
-        """The lane of all events of two lanes with the same newest bucket."""
+    def aged(self, cells: Any, by: int) -> Any:
+        """A copy whose newest bucket is `by` buckets later; what leaves the lane is gone."""
+        ...
+
+    def unite(self, cells: Any, others: Any) -> Any:
+        """The cells of all events of two lanes with the same newest bucket."""
         ...
 
 
@@ -60,13 +67,13 @@ def number_taker(name: str, decimals: int) -> Callable[[Event], int | None]:
     scale = 10**decimals
 
     def take(event: Event) -> int | None:
-        value = event.properties.get(name)
+        value: Any = event.properties.get(name)
         if value is None:
             return None
-        kind = type(value)
-        if kind is int:
+        scaled: int
+        if type(value) is int:
             scaled = value * scale
-        elif kind is float and -NUMBER_MAX < value < NUMBER_MAX:  # neither infinite nor NaN
+        elif type(value) is float and -NUMBER_MAX < value < NUMBER_MAX:  # neither infinite nor NaN
             scaled = round(value * scale)
         else:
             raise UnfoldableEvent(f"`{name}` is no number that can be folded")
@@ -79,11 +86,10 @@ def number_taker(name: str, decimals: int) -> Callable[[Event], int | None]:
 
 def text_of(value: Any) -> str:
     """A scalar as text of at most 64 bytes; longer ones are cut, at a character's edge."""
-    if type(value) is not str:
-        value = ("true" if value else "false") if type(value) is bool else str(value)
-    if value.isascii():
-        return value[:TEXT_BYTES_MAX]
-    return value.encode("utf-8", "replace")[:TEXT_BYTES_MAX].decode("utf-8", "ignore")
+    text = value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+    if text.isascii():
+        return text[:TEXT_BYTES_MAX]
+    return text.encode("utf-8", "replace")[:TEXT_BYTES_MAX].decode("utf-8", "ignore")
 
 
 def put_cell(cells: Cells, age: int, cell: Any, empty: Any) -> None:
@@ -98,7 +104,17 @@ def put_cell(cells: Cells, age: int, cell: Any, empty: Any) -> None:
         cells.pop()
 
 
-def unite_cells(cells: Cells, others: Cells, empty: Any, both: Callable[[Any, Any], Any]) -> Cells:
+def aged_cells(cells: Cells, by: int, kept: int, empty: Any) -> Cells:
+    """Cells that are `by` buckets older."""
+    if by >= kept or not cells:
+        return []
+    older = [empty] * by + cells[: kept - by]
+    while older and older[-1] == empty:
+        older.pop()
+    return older
+
+
+def united_cells(cells: Cells, others: Cells, empty: Any, both: Callable[[Any, Any], Any]) -> Cells:
     """Cell by cell; where one has nothing the other's cell stands."""
     longer, shorter = (cells, others) if len(cells) >= len(others) else (others, cells)
     united = [
@@ -111,21 +127,43 @@ def unite_cells(cells: Cells, others: Cells, empty: Any, both: Callable[[Any, An
     return united
 
 
+class CellLane:
+    """A lane that is a list of cells, united cell by cell. `empty` is the cell of a bucket without events."""
+
+    __slots__ = ("buckets", "empty", "key")
+
+    def __init__(self, key: str, buckets: Buckets, empty: Any) -> None:
+        self.key = key
+        self.buckets = buckets
+        self.empty = empty
+
+    def new(self) -> Cells:
+        return []
+
+    def aged(self, cells: Cells, by: int) -> Cells:
+        return aged_cells(cells, by, self.buckets.kept, self.empty)
+
+    def unite(self, cells: Cells, others: Cells) -> Cells:
+        return united_cells(cells, others, self.empty, self.both)
+
+    def both(self, one: Any, other: Any) -> Any:
+        """The cell of all events of two cells, of which neither is empty."""
+        raise NotImplementedError
+
+
 def one_of(_: Event) -> int:
     """What a count takes of every event."""
     return 1
 
 
-class Tally:
+class Tally(CellLane):
     """Whole numbers added up: a count of events, or the sum of a property."""
 
-    __slots__ = ("buckets", "empty", "key", "take")
+    __slots__ = ("take",)
 
     def __init__(self, key: str, buckets: Buckets, take: Callable[[Event], int | None]) -> None:
-        self.key = key
-        self.buckets = buckets
+        super().__init__(key, buckets, 0)
         self.take = take
-        self.empty = 0
 
     def put(self, cells: Cells, age: int, value: int) -> bool:
         if age < len(cells):
@@ -136,22 +174,20 @@ class Tally:
             put_cell(cells, age, value, 0)
         return value != 0
 
-    def unite(self, cells: Cells, others: Cells) -> Cells:
-        return unite_cells(cells, others, 0, int.__add__)
+    def both(self, one: int, other: int) -> int:
+        return one + other
 
 
-class Extreme:
+class Extreme(CellLane):
     """The smallest, or largest, number of each bucket."""
 
-    __slots__ = ("_choose", "buckets", "empty", "key", "take")
+    __slots__ = ("_choose", "take")
 
     def __init__(
         self, key: str, buckets: Buckets, take: Callable[[Event], int | None], choose: Callable[[int, int], int]
     ) -> None:
-        self.key = key
-        self.buckets = buckets
+        super().__init__(key, buckets, None)
         self.take = take
-        self.empty = None
         self._choose = choose
 
     def put(self, cells: Cells, age: int, value: int) -> bool:
@@ -161,27 +197,25 @@ class Extreme:
         put_cell(cells, age, value, None)
         return True
 
-    def unite(self, cells: Cells, others: Cells) -> Cells:
-        return unite_cells(cells, others, None, self._choose)
+    def both(self, one: int, other: int) -> int:
+        return self._choose(one, other)
 
 
-class Last:
+class Last(CellLane):
     """The value of the newest event that has the property, and when that was. Of two at the same millisecond the
     greater one stands, numbers before text: any rule will do that asks for no order of arrival."""
 
-    __slots__ = ("_name", "buckets", "empty", "key")
+    __slots__ = ("_name",)
 
     def __init__(self, key: str, buckets: Buckets, name: str) -> None:
-        self.key = key
-        self.buckets = buckets
-        self.empty = None
+        super().__init__(key, buckets, None)
         self._name = name
 
     def take(self, event: Event) -> list[Any] | None:
-        value = event.properties.get(self._name)
+        value: Any = event.properties.get(self._name)
         if value is None:
             return None
-        if type(value) is str:
+        if isinstance(value, str):
             return [event.occurred_at_ms, text_of(value)]
         if not -NUMBER_MAX <= value <= NUMBER_MAX:  # NaN is in no range
             raise UnfoldableEvent(f"`{self._name}` is no number that can be folded")
@@ -189,13 +223,13 @@ class Last:
 
     def put(self, cells: Cells, age: int, value: list[Any]) -> bool:
         old = cells[age] if age < len(cells) else None
-        if old is not None and _newness(old) >= _newness(value):
+        if old is not None and (value[0] < old[0] or _newness(old) >= _newness(value)):
             return False
         put_cell(cells, age, value, None)
         return True
 
-    def unite(self, cells: Cells, others: Cells) -> Cells:
-        return unite_cells(cells, others, None, lambda one, other: max(one, other, key=_newness))
+    def both(self, one: list[Any], other: list[Any]) -> list[Any]:
+        return max(one, other, key=_newness)
 
 
 def _newness(cell: list[Any]) -> tuple[int, bool, Any, str]:
@@ -204,7 +238,7 @@ def _newness(cell: list[Any]) -> tuple[int, bool, Any, str]:
     return at_ms, type(value) is str, value, type(value).__name__
 
 
-class Runs:
+class Runs(CellLane):
     """Sessions: the stretches of each bucket in which no two events are more than `gap` minutes apart, as
     `[start, end, start, end, …]` in minutes since the bucket began.
 
@@ -212,12 +246,10 @@ class Runs:
     leaves the window takes nothing with it that another one needs.
     """
 
-    __slots__ = ("_gap", "buckets", "empty", "key")
+    __slots__ = ("_gap",)
 
     def __init__(self, key: str, buckets: Buckets, gap_minutes: int) -> None:
-        self.key = key
-        self.buckets = buckets
-        self.empty: list[int] = []
+        super().__init__(key, buckets, [])
         self._gap = gap_minutes
 
     def take(self, event: Event) -> int:
@@ -225,18 +257,23 @@ class Runs:
 
     def put(self, cells: Cells, age: int, value: int) -> bool:
         old = cells[age] if age < len(cells) else self.empty
-        joined = self._joined(old, [value, value])
+        joined = self._with(old, value)
         if joined == old:
             return False
         put_cell(cells, age, joined, self.empty)
         return True
 
-    def unite(self, cells: Cells, others: Cells) -> Cells:
-        return unite_cells(cells, others, self.empty, self._joined)
+    def _with(self, runs: list[int], minute: int) -> list[int]:
+        """Nearly every event goes on with the last stretch, or begins one after it."""
+        if not runs or minute > runs[-1] + self._gap:
+            return [*runs, minute, minute]
+        if minute >= runs[-2]:
+            return runs if minute <= runs[-1] else [*runs[:-1], minute]
+        return self.both(runs, [minute, minute])
 
-    def _joined(self, runs: list[int], others: list[int]) -> list[int]:
+    def both(self, one: list[int], other: list[int]) -> list[int]:
         """The stretches of both, joined where the pause between them is no longer than the gap."""
-        pairs = sorted([*zip(runs[::2], runs[1::2], strict=True), *zip(others[::2], others[1::2], strict=True)])
+        pairs = sorted([*zip(one[::2], one[1::2], strict=True), *zip(other[::2], other[1::2], strict=True)])
         joined: list[int] = []
         for start, end in pairs:
             if joined and start - joined[-1] <= self._gap:
@@ -246,15 +283,13 @@ class Runs:
         return joined
 
 
-class Hours:
+class Hours(CellLane):
     """How many events fell into each hour of the day (UTC): 24 numbers a bucket."""
 
-    __slots__ = ("buckets", "empty", "key")
+    __slots__ = ()
 
     def __init__(self, key: str, buckets: Buckets) -> None:
-        self.key = key
-        self.buckets = buckets
-        self.empty: list[int] = []
+        super().__init__(key, buckets, [])
 
     def take(self, event: Event) -> int:
         return event.occurred_at_ms // HOUR_MS % 24
@@ -266,5 +301,5 @@ class Hours:
         put_cell(cells, age, hours, self.empty)
         return True
 
-    def unite(self, cells: Cells, others: Cells) -> Cells:
-        return unite_cells(cells, others, self.empty, lambda one, other: [a + b for a, b in zip(one, other, strict=True)])
+    def both(self, one: list[int], other: list[int]) -> list[int]:
+        return [a + b for a, b in zip(one, other, strict=True)]

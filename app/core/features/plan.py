@@ -214,7 +214,7 @@ def _groups(features: tuple[FeatureRule, ...]) -> Iterator[Group]:
         for need in needs(rule):
             lanes = wanted.setdefault(group_key(need.events), {})
             known = lanes.get(need.key)
-            if known is None or known.buckets.count < need.buckets.count:
+            if known is None or known.buckets.kept < need.buckets.kept:
                 lanes[need.key] = need
     for index, (key, lanes) in enumerate(sorted(wanted.items())):
         made = tuple(need.make(need.key, need.buckets) for _, need in sorted(lanes.items()))
@@ -230,7 +230,7 @@ def lane_id(key: str) -> int:
 
 
 def _kept_ms(rule: FeatureRule) -> int | None:
-    spans = [need.buckets.step_ms * need.buckets.count for need in needs(rule)]
+    spans = [need.buckets.step_ms * need.buckets.kept for need in needs(rule)]
     if rule.fold in ("recency", "funnel", "last"):
         spans = [windows.FOREVER_MS if rule.window_ms is None else rule.window_ms]
     return None if max(spans) >= windows.FOREVER_MS else max(spans)

@@ -31,10 +31,10 @@ FOREVER_MS = 2**62
 
 
 class Buckets(NamedTuple):
-    """`count` buckets of `step_ms` each, the newest included."""
+    """`kept` buckets of `step_ms` each, the newest included."""
 
     step_ms: int
-    count: int
+    kept: int
 
 
 ONE = Buckets(FOREVER_MS, 1)
@@ -64,7 +64,7 @@ def of_half_life(half_life_ms: int, window_ms: int | None = None) -> Buckets:
     fading = _at_most(-(-HALF_LIVES * half_life_ms // MINUTE_MS), BUCKETS_MAX)
     if window_ms is None:
         return fading
-    return Buckets(fading.step_ms, min(fading.count, -(-window_ms // fading.step_ms)))
+    return Buckets(fading.step_ms, min(fading.kept, -(-window_ms // fading.step_ms)))
 
 
 def _at_most(minutes: int, buckets: int) -> Buckets:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -88,3 +89,27 @@ def test_hours_that_only_touch_have_no_moment_in_common() -> None:
 def test_quiet_from_an_hour_until_the_same_hour_is_quiet_all_day() -> None:
     always = Hours("permitted_hours", (QuietHours(480, 480),))
     assert always.open_on(date(2026, 11, 24)) == []
+
+
+def read_zone(name: str) -> tzinfo:
+    """As if nobody had asked for it before."""
+    read = getattr(calendar._tzinfo, "__wrapped__", calendar._tzinfo)
+    found: tzinfo = read(name)
+    return found
+
+
+def test_a_zone_is_read_from_the_package_under_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("the machine was asked")
+
+    monkeypatch.setattr("policy.calendar.ZoneInfo", type("FromPackage", (ZoneInfo,), {"__new__": never}))
+    assert str(read_zone("Europe/Berlin")) == "Europe/Berlin"
+    assert read_zone("America/Argentina/Salta").utcoffset(datetime(2026, 7, 1)) == timedelta(hours=-3)
+    assert read_zone("UTC").utcoffset(datetime(2026, 7, 1)) == timedelta()
+
+
+def test_a_zone_that_the_package_lacks_is_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr("policy.calendar.ZoneInfo", lambda name: asked.append(name) or ZoneInfo("UTC"))
+    assert read_zone("Moon/Tranquility") is ZoneInfo("UTC")
+    assert asked == ["Moon/Tranquility"]

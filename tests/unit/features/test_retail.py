@@ -1,0 +1,198 @@
+"""A year of two shops, folded as it arrives, against the same features in SQL: equal to the last bit.
+
+1,000 customers of Online Retail and of The Complete Journey, each asked at three random positions of the stream; events
+come late, some of them days, and some come twice.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from app.core.events.event import Event
+from app.core.features.codec import encode, state_of
+from app.core.features.fold import fold
+from app.core.features.history import Arrival, vectors, without_repeats
+from app.core.features.plan import FoldPlan
+from app.core.features.read import read
+from models.hillstrom import data_folder
+from tests.support.folding import plan_of
+
+SQL = Path(__file__).with_name("retail.sql").read_text()
+FEATURES = """
+lines_7d:        {on: bought, count: 1, window: 7d}
+lines_30d:       {on: bought, count: 1, window: 30d}
+lines_365d:      {on: bought, count: 1, window: 365d}
+spend_90d:       {on: bought, sum: revenue, window: 90d}
+returned_ever:   {on: returned, sum: revenue}
+mean_30d:        {on: bought, mean: revenue, window: 30d}
+cheapest_90d:    {on: bought, min: revenue, window: 90d}
+most_365d:       {on: bought, max: quantity, window: 365d}
+products_90d:    {on: bought, distinct: product, window: 90d}
+last_product:    {on: bought, last: product}
+since_days:      {on: bought, recency: days}
+return_rate_30d: {rate: {of: returned, per: bought}, window: 30d}
+fading_spend:    {on: bought, decayed: {half_life: 14d, sum: revenue}}
+favourite:       {on: bought, affinity: {key: product, half_life: 30d}}
+visits_30d:      {on: [bought, returned], sessions: {gap: 30m}, window: 30d}
+kept_it:         {funnel: {after: bought, without: returned, minutes: 1440}}
+hours:           {on: bought, hours: {}, window: 90d}
+"""
+LINE = "{properties: {revenue: {type: float}, quantity: {type: int}, product: {type: string}}}"
+PLAN: FoldPlan = plan_of(FEATURES, f"bought: {LINE}\nreturned: {LINE}")
+CUSTOMERS, POSITIONS = 1_000, 3
+MINUTE_MS, DAY_MS = 60_000, 86_400_000
+
+
+class Ask(NamedTuple):
+    customer: str
+    now_ms: int
+
+
+def online_retail() -> Iterator[tuple[str, Event]]:
+    """Every line that a known customer bought or gave back."""
+    for number, row in enumerate(rows_of("online_retail.csv.gz")):
+        if row["CustomerID"]:
+            quantity = int(row["Quantity"])
+            revenue = quantity * float(row["UnitPrice"])
+            yield line_of(number, row["CustomerID"], row["InvoiceDate"], revenue, quantity, row["Description"])
+
+
+def complete_journey() -> Iterator[tuple[str, Event]]:
+    """What a household bought of each department; every thousandth line is made a return, as the data has none."""
+    for number, row in enumerate(rows_of("completejourney_baskets.csv.gz")):
+        quantity = int(row["quantity"]) * (-1 if number % 1_000 == 0 else 1)
+        at, revenue = row["transaction_timestamp"], float(row["sales_value"])
+        yield line_of(number, row["household_id"], at, revenue, quantity, row["department"])
+
+
+def rows_of(name: str) -> Iterator[dict[str, str]]:
+    file = data_folder() / name
+    if not file.exists():
+        pytest.skip(f"{name} is not there: set NEXTBEST_DATA to the folder that holds it")
+    with gzip.open(file, "rt", encoding="utf-8", newline="") as opened:
+        yield from csv.DictReader(opened)
+
+
+def line_of(number: int, customer: str, at: str, revenue: float, quantity: int, product: str) -> tuple[str, Event]:
+    at_ms = int(datetime.fromisoformat(at).replace(tzinfo=UTC).timestamp()) * 1000
+    properties = {"revenue": revenue, "quantity": quantity, "product": product}
+    return customer, Event("returned" if quantity < 0 else "bought", at_ms, properties, number.to_bytes(8, "big"))
+
+
+@pytest.fixture(scope="module", params=[online_retail, complete_journey])
+def arrivals(request: pytest.FixtureRequest) -> dict[str, list[Arrival]]:
+    """What 1,000 customers did, in the order in which it arrived."""
+    rng = random.Random(4)
+    by_customer: dict[str, list[Event]] = defaultdict(list)
+    for customer, event in request.param():
+        by_customer[customer].append(event)
+    chosen = rng.sample(sorted(by_customer), CUSTOMERS)
+    return {customer: sorted(delivered(by_customer[customer], rng), key=lambda each: each.at_ms) for customer in chosen}
+
+
+def delivered(events: list[Event], rng: random.Random) -> Iterator[Arrival]:
+    for event in events:
+        late_ms = rng.randrange(3 * DAY_MS) if rng.random() < 0.1 else rng.randrange(5 * MINUTE_MS)
+        yield Arrival(event.occurred_at_ms + late_ms, event)
+        if rng.random() < 0.05:
+            yield Arrival(event.occurred_at_ms + late_ms + rng.randrange(DAY_MS), event)
+
+
+@pytest.fixture(scope="module")
+def asks(arrivals: dict[str, list[Arrival]]) -> list[Ask]:
+    """Random positions of each customer's stream, right at an arrival or some time after it."""
+    rng = random.Random(5)
+    asked = []
+    for customer, stream in arrivals.items():
+        instants = [rng.choice(stream).at_ms + rng.choice([0, rng.randrange(60 * DAY_MS)]) for _ in range(POSITIONS)]
+        asked += [Ask(customer, now_ms) for now_ms in sorted(instants)]
+    return asked
+
+
+@pytest.fixture(scope="module")
+def offline(arrivals: dict[str, list[Arrival]], asks: list[Ask]) -> list[dict[str, Any]]:
+    """Training rows."""
+    instants: dict[str, list[int]] = defaultdict(list)
+    for ask in asks:
+        instants[ask.customer].append(ask.now_ms)
+    return [row for customer in arrivals for row in vectors(PLAN, arrivals[customer], instants[customer])]
+
+
+def test_what_is_served_is_what_models_are_trained_on(
+    arrivals: dict[str, list[Arrival]], asks: list[Ask], offline: list[dict[str, Any]]
+) -> None:
+    """Online: state is taken from where it is stored and put back there, every few events and before it is read."""
+    rng = random.Random(6)
+    instants: dict[str, list[int]] = defaultdict(list)
+    for ask in asks:
+        instants[ask.customer].append(ask.now_ms)
+    served = []
+    for customer, stream in arrivals.items():
+        stored: dict[str, bytes] = {}
+        waiting = list(without_repeats(stream))
+        for now_ms in instants[customer]:
+            while waiting and waiting[0].at_ms <= now_ms:
+                arrived = sum(each.at_ms <= now_ms for each in waiting[: rng.randint(1, 20)])
+                apply(stored, [each.event for each in waiting[:arrived]])
+                del waiting[:arrived]
+            served.append(read(PLAN, state_of(PLAN, stored), now_ms))
+    assert served == offline
+
+
+def apply(stored: dict[str, bytes], events: list[Event]) -> None:
+    state = state_of(PLAN, stored)
+    for index in {index for event in events for index in fold(PLAN, state, event)}:
+        held = state[index]
+        assert held is not None
+        stored[PLAN.groups[index].key] = encode(PLAN.groups[index], held)
+
+
+def test_sql_over_all_events_finds_the_same(
+    arrivals: dict[str, list[Arrival]], asks: list[Ask], offline: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    duckdb = pytest.importorskip("duckdb", reason="duckdb is not installed")
+    events, asked = tmp_path / "arrivals.csv", tmp_path / "asks.csv"
+    write(events, (columns(customer, each) for customer, stream in arrivals.items() for each in stream))
+    write(asked, ((number, *ask) for number, ask in enumerate(asks)))
+    with duckdb.connect() as connection:
+        connection.execute("SET threads TO 1")
+        connection.execute(
+            "CREATE TABLE arrivals (customer VARCHAR, occurred BIGINT, arrived BIGINT, message VARCHAR, type VARCHAR,"
+            " revenue DOUBLE, quantity BIGINT, product VARCHAR, slot BIGINT, hash UBIGINT)"
+        )
+        connection.execute("CREATE TABLE asks (ask BIGINT, customer VARCHAR, now BIGINT)")
+        connection.execute(f"COPY arrivals FROM '{events}' (HEADER false)")
+        connection.execute(f"COPY asks FROM '{asked}' (HEADER false)")
+        found = connection.execute(SQL)
+        names = [column[0] for column in found.description]
+        rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    assert len(rows) == len(offline) == CUSTOMERS * POSITIONS
+    for row, ours in zip(rows, offline, strict=True):
+        row["fading_spend"] = int(row["fading_spend"]) / (2**32 * 10**4)
+        assert {name: value for name, value in row.items() if name != "ask" and value is not None} == ours
+
+
+def columns(customer: str, arrival: Arrival) -> tuple[Any, ...]:
+    event = arrival.event
+    product = event.properties["product"]
+    digest = blake2b(str(product).encode(), digest_size=8).digest()
+    return (
+        *(customer, event.occurred_at_ms, arrival.at_ms, event.message_id.hex(), event.type),
+        *(event.properties["revenue"], event.properties["quantity"], product),
+        *(digest[-1], int.from_bytes(digest, "big")),
+    )
+
+
+def write(path: Path, rows: Iterable[tuple[Any, ...]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as opened:
+        csv.writer(opened, quoting=csv.QUOTE_NONNUMERIC).writerows(rows)

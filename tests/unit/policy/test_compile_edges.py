@@ -1,0 +1,143 @@
+"""What bundles mean once they are compiled, part by part: found by making small mistakes on purpose (`make mutate`).
+
+`bundles/compiled/*.yaml` holds what three authored bundles become. Whatever stands there must be so; parts that are not
+mentioned may be anything, so that a new field breaks nothing here. `python -m tests.unit.policy.test_compile_edges`
+writes them again: read the difference before you keep it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from datetime import date
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from policy.bundle import Candidate, Handling
+from policy.compile import load
+from policy.expressions import Expression
+from policy.schema.facts import fits
+from tests.support import privacy, trials
+
+if TYPE_CHECKING:
+    from tests.unit.policy.conftest import Folder
+
+HERE = Path(__file__).parent / "bundles"
+AUTHORED = {"complete": HERE / "complete", "privacy": privacy.BUNDLE, "trials": trials.FOLDER}
+#: What is not looked at here: how a bundle is identified, and what of its parts is folded from events.
+LEFT_OUT = {"canonical", "digest", "events", "features", "fact_by_name", "not_in_force"}
+
+
+def plain(value: Any) -> Any:
+    """A compiled part as plain values: rules by their text, messages of a placement by their ids, sets sorted."""
+    if isinstance(value, Expression):
+        return value.source
+    if isinstance(value, Candidate):
+        return {**fields_of(value), "message": value.message.id}
+    if isinstance(value, Enum):
+        return value.value
+    if dataclasses.is_dataclass(value):
+        return fields_of(value)
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {name: plain(part) for name, part in value._asdict().items()}
+    if isinstance(value, Mapping):
+        return {key if isinstance(key, str) else plain(key): plain(part) for key, part in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted((plain(part) for part in value), key=str)
+    if isinstance(value, tuple | list):
+        return [plain(part) for part in value]
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def fields_of(value: Any) -> dict[str, Any]:
+    return {each.name: plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
+
+
+def differences(told: Any, found: Any, path: str = "") -> list[str]:
+    """Where `found` is not as told; keys that nobody tells of are free."""
+    if isinstance(told, dict) and isinstance(found, dict):
+        return [line for key, part in told.items() for line in differences(part, found.get(key), f"{path}/{key}")]
+    if isinstance(told, list) and isinstance(found, list) and len(told) == len(found):
+        both = zip(told, found, strict=True)
+        return [line for place, pair in enumerate(both) for line in differences(*pair, f"{path}/{place}")]
+    alike = told == found and type(told) is type(found)
+    return [] if alike else [f"{path}: {told!r} is {found!r}"]
+
+
+@pytest.mark.parametrize("name", AUTHORED)
+def test_an_authored_bundle_means_what_is_written_down(name: str) -> None:
+    told = yaml.safe_load((HERE / "compiled" / f"{name}.yaml").read_text())
+    assert differences(told, plain(load(AUTHORED[name]))) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "handling"),
+    [
+        ("{collect: hash, delete: 30d}", Handling(hash=True, delete_s=30 * 86_400)),
+        ("{store: hash, activate: never}", Handling(hash=True, never_shown=True)),
+        ("{collect: drop}", Handling(drop=True)),
+    ],
+)
+def test_a_row_of_the_pii_matrix_says_what_is_done(folder: Folder, row: str, handling: Handling) -> None:
+    folder.change("data.yaml", "{collect: hash, store: hash, transform: none, activate: late, delete: 30d}", row)
+    assert load(folder.path).handling["email"] == handling
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "bounds", "values", "does"),
+    [
+        ("Urban", "enum", None, ["Urban", "Rural"], True),
+        ("Suburban", "enum", None, ["Urban", "Rural"], False),
+        ("any text", "string", None, None, True),
+        (1, "string", None, None, False),
+        (1, "enum", None, ["1"], False),
+        (True, "bool", None, None, True),
+        (1, "bool", None, None, False),
+        (1, "int", None, None, True),
+        (1.5, "int", None, None, False),
+        (True, "int", None, None, False),
+        ("1", "int", None, None, False),
+        (1, "float", None, None, True),
+        (1.5, "float", None, None, True),
+        (True, "float", None, None, False),
+        (0, "int", [0, 120], None, True),
+        (120, "int", [0, 120], None, True),
+        (-1, "int", [0, 120], None, False),
+        (121, "int", [0, 120], None, False),
+    ],
+)
+def test_a_value_fits_its_type_its_range_and_its_list(
+    value: object, kind: str, bounds: list[float] | None, values: list[str] | None, does: bool
+) -> None:
+    assert fits(value, kind, bounds, values) is does
+
+
+def write(name: str) -> None:
+    """A line for each part."""
+    lines = [
+        f"# What the authored bundle `{name}` becomes, a part a line; tests/unit/policy/test_compile_edges.py compares."
+    ]
+    for key, value in plain(load(AUTHORED[name])).items():
+        if key in LEFT_OUT:
+            continue
+        if isinstance(value, list) and value:
+            lines += [f"{key}:", *(f"  - {text_of(part)}" for part in value)]
+        elif isinstance(value, dict) and value:
+            lines += [f"{key}:", *(f"  {text_of(name)}: {text_of(part)}" for name, part in value.items())]
+        else:
+            lines.append(f"{key}: {text_of(value)}")
+    (HERE / "compiled" / f"{name}.yaml").write_text("\n".join(lines) + "\n")
+
+
+def text_of(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+if __name__ == "__main__":
+    for name in AUTHORED:
+        write(name)
