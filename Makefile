@@ -8,6 +8,7 @@
 #   make train   trains and registers the demo's model         ARGS="--data DIR"
 #   make mutate  makes small mistakes in policy/ and sees which ones the tests notice: an hour   ARGS='"policy.hours*"'
 #   make lock    resolves the lock files again, for every platform and Python
+#   make clients the clients of Segment and RudderStack that the tests drive, where Node and npm are there
 #   make newcomer  builds the package, installs it apart, and serves with it
 
 PYTHON ?= python3
@@ -18,7 +19,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
            --no-emit-index-url --no-emit-find-links --strip-extras
 
-.PHONY: run test lint bench prove mutate train lock newcomer clean
+.PHONY: run test lint bench prove mutate train lock newcomer clean clients
 .DEFAULT_GOAL := test
 
 run: $(VENV)/.run
@@ -52,6 +53,15 @@ lock: $(VENV)/.dev
 	$(COMPILE) $(UPGRADE) pyproject.toml --output-file requirements.lock
 	$(COMPILE) $(UPGRADE) pyproject.toml --extra dev --extra train --constraints requirements.lock --output-file requirements-dev.lock
 	printf 'hatchling\neditables\n' | $(COMPILE) $(UPGRADE) - --output-file requirements-build.lock
+
+clients: .clients/.installed
+
+.clients/.installed: tests/clients/requirements.txt tests/clients/package.json
+	$(PYTHON) -m venv .clients
+	.clients/bin/python -m pip --disable-pip-version-check install --quiet -r tests/clients/requirements.txt
+	if command -v npm >/dev/null; then cp tests/clients/package.json .clients/ && cd .clients && \
+	  npm install --ignore-scripts --no-audit --no-fund; fi
+	touch $@
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist reports

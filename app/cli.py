@@ -71,6 +71,10 @@ def serve(
 def lint(
     folder: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for editors and CI.")] = False,
+    against: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Folder of the bundle that is served: events must still fit."),
+    ] = None,
 ) -> None:
     """Checks a bundle: all mistakes at once, each with file, line and what to write instead. Exit code 1 if any."""
     from time import time
@@ -78,7 +82,7 @@ def lint(
     from app.lint_report import as_table, as_text_json
     from policy.lint import lint as check
 
-    report = check(folder, round(time() * 1000))
+    report = check(folder, round(time() * 1000), against)
     if as_json:
         print(as_text_json(report))
     else:

@@ -23,7 +23,6 @@ from app.store.whole_log import shards_of
 from policy.compile import load
 from policy.reports import BundleError
 
-
 Result = TypeVar("Result")
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from policy import catalogue, data_checks, limit_checks, rule_checks, time_checks
+from policy import catalogue, data_checks, event_checks, feature_checks, limit_checks, rule_checks, time_checks
 from policy.findings import Findings
 from policy.reading import Reading
 from policy.rule_types import did_you_mean
-from policy.schema import offers
+from policy.schema import Documents, offers
 
 #: collection → file, for every collection whose ids must differ.
 COLLECTIONS = {
@@ -28,7 +28,7 @@ COLLECTIONS = {
 }
 
 
-def check(reading: Reading, now_ms: int | None = None) -> Findings:
+def check(reading: Reading, now_ms: int | None = None, against: Documents | None = None) -> Findings:
     """All findings across the files of a bundle, as far as they could be read. Without a clock, approvals never end."""
     found = Findings(reading)
     for collection, file in COLLECTIONS.items():
@@ -39,7 +39,8 @@ def check(reading: Reading, now_ms: int | None = None) -> Findings:
     _messages(found)
     _models(found)
     _purposes(found)
-    _features(found)
+    feature_checks.check(found)
+    event_checks.check(found, against)
     _experiments(found)
     limit_checks.check(found)
     time_checks.check(found)
@@ -225,21 +226,6 @@ def _purposes(found: Findings) -> None:
     for code, region in documents.consent.regions.items():
         for index, name in enumerate(region.gpc_denies):
             found.refer("consent.yaml", ("regions", code, "gpc_denies", index), "purpose", name, known)
-
-
-def _features(found: Findings) -> None:
-    """Events may be declared later than the features that wait for them, so an unknown one is only noted."""
-    known = found.ids("events", found.documents.events.events)
-    for feature in found.documents.features.features:
-        here = ("features", feature.id)
-        named: list[tuple[tuple[str, ...], str]] = [((*here, "on"), name) for name in feature.on or ()]
-        if feature.funnel:
-            named.append(((*here, "funnel", "after"), feature.funnel.after))
-            named.append(((*here, "funnel", "without"), feature.funnel.without))
-        for path, name in named:
-            if name not in known and "events.yaml" not in found.reading.incomplete:
-                remedy = did_you_mean(name, known, "declare it in events.yaml")
-                found.note("features.yaml", path, "unknown_event", f"unknown event `{name}`: {remedy}")
 
 
 def _experiments(found: Findings) -> None:

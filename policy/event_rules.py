@@ -7,7 +7,7 @@ any more, what is hashed is never kept in clear.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
@@ -49,6 +49,11 @@ class EventRule:
     once_per: str | None  # property that tells repeats of the same event
     properties: Mapping[str, PropertyRule]
     dropped: frozenset[str]  # declared, and dropped on arrival by the PII matrix
+    earlier: Mapping[int, EventRule] = field(default_factory=lambda: MappingProxyType({}))  # by version
+
+    def at(self, version: int | None) -> EventRule | None:
+        """The version that a sender names; that in force, where it names none."""
+        return self if version in (None, self.version) else self.earlier.get(version or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,7 @@ class EventRules:
     by_name: Mapping[str, EventRule] = field(default_factory=lambda: MappingProxyType({}))
 
     def find(self, name: str) -> EventRule | None:
+        """The version in force."""
         return self.by_name.get(name)
 
 
@@ -79,21 +85,30 @@ def names(events: Iterable[facts.Event]) -> dict[str, str]:
 
 
 def _rule(authored: facts.Event, documents: Documents) -> EventRule:
+    """The version in force, with those before it: they differ in what they carry, and in nothing else."""
+    rule = _with_properties(authored, authored, documents)
+    earlier = {each.version: _with_properties(authored, each, documents) for each in authored.earlier}
+    return replace(rule, earlier=MappingProxyType(earlier)) if earlier else rule
+
+
+def _with_properties(
+    authored: facts.Event, version: facts.Event | facts.EarlierEvent, documents: Documents
+) -> EventRule:
     matrix = documents.data.data
     dropped = {name for name, row in matrix.items() if "drop" in (row.collect, row.store)}
     hashed = {name for name, row in matrix.items() if "hash" in (row.collect, row.store, row.transform)}
-    kept = [each for each in authored.properties if each.id not in dropped]
+    kept = [each for each in version.properties if each.id not in dropped]
     return EventRule(
         id=authored.id,
-        version=authored.version,
+        version=version.version,
         owner=authored.owner or documents.bundle.owner,
         sensitivity=authored.sensitivity,
         purposes=frozenset(authored.purposes),
-        refuses_undeclared=authored.undeclared == "refuse",
+        refuses_undeclared=version.undeclared == "refuse",
         lateness_ms=seconds(authored.allowed_lateness) * 1000,
         once_per=authored.once_per,
         properties=MappingProxyType({each.id: _property(each, authored, each.id in hashed) for each in kept}),
-        dropped=frozenset(each.id for each in authored.properties if each.id in dropped),
+        dropped=frozenset(each.id for each in version.properties if each.id in dropped),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import orjson
@@ -103,7 +103,9 @@ def properties_of(authored: Feature, documents: Documents) -> Iterator[Property]
 
 
 def definition_of(rule: FeatureRule) -> str:
-    meaning = {name: getattr(rule, name) for name in MEANING}
+    """What stands at its default is left out: so a parameter of a later release moves no definition of this one."""
+    defaults = {each.name: each.default for each in fields(rule)}
+    meaning = {name: getattr(rule, name) for name in MEANING if getattr(rule, name) != defaults[name]}
     return hashlib.sha256(orjson.dumps(meaning, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 

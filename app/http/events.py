@@ -5,7 +5,8 @@ Fails closed: an event is acknowledged when it is durable in its stream, and ref
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 from fastapi import APIRouter, Request, Response
@@ -13,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from app.core.events import cloudevents, native
 from app.core.events.event import Arrived, Misfit, Misfits
-from app.core.events.json_text import Document, NotJson, parsed, parsed_lines, sound
+from app.core.events.json_text import Document, NotJson, parsed, parsed_lines, soundly
 from app.errors import Problem
 from app.flows.collect import Tally
 from app.http.event_body import Body, Held, answered, read_body
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 router = APIRouter(tags=["events"])
 
+Read: TypeAlias = Callable[[Any], Arrived | Misfit]
 NDJSON = ("application/x-ndjson", "application/jsonl", "application/ndjson")
 #: Events of one request; clients send up to 2,500.
 EVENTS_MAX = 5_000
@@ -34,7 +36,6 @@ LISTED_MAX = 1_000
 VIEWED = {
     "event": "product_viewed",
     "customer": {"user_id": "u_1", "anonymous_id": "a_77"},
-    "at": "2026-01-05T09:12:00Z",
     "id": "evt_8812",
     "properties": {"product_id": "p_1", "price": 19.9},
 }
@@ -113,15 +114,15 @@ async def collect_events(request: Request) -> Response:
         services.collector.admit()
         with Held(services.collector) as held:
             body = await read_body(coming, request.headers.get("content-encoding"), held, limit)
-            arrived = _arrived(request, body)
-            tally = await services.collector.collect(arrived, services.authenticator.who(headers))
+            items, read = _items(request, body)
+            tally = await services.collector.collect(items, read, services.authenticator.who(headers))
         return Response(orjson.dumps(tally_body(tally)), media_type="application/json")
 
     return await answered(request, answer)
 
 
-def _arrived(request: Request, body: bytes) -> list[Arrived | Misfit]:
-    """The events of a body. Raises Problem."""
+def _items(request: Request, body: bytes) -> tuple[list[Any], Read]:
+    """The events of a body, and how one of them is to be read. Raises Problem."""
     content_type = request.headers.get("content-type", "")
     headers = request.scope["headers"]
     try:
@@ -129,20 +130,18 @@ def _arrived(request: Request, body: bytes) -> list[Arrived | Misfit]:
     except cloudevents.UnknownFormat:
         raise Problem("unsupported_media_type", "of CloudEvents only the JSON format is understood") from None
     if mode == "binary":
-        data = document(body) if body.strip() else Document(None)
-        (item,) = items_of([data.said], body, data.doubtful)
-        return [item if isinstance(item, Misfit) else cloudevents.binary(headers, item)]
-    read = native.message if mode is None else cloudevents.structured
+        found = document(body) if body.strip() else Document(None)
+        return [found.said], soundly(lambda data: cloudevents.binary(headers, data), len(body), found.doubtful)
+    read: Read = native.message if mode is None else cloudevents.structured
     if mode is None and content_type.partition(";")[0].strip().lower() in NDJSON:
         found = parsed_lines(body)
-        items = found.said
-    else:
-        found = document(body)
-        items = [found.said] if isinstance(found.said, dict) and mode != "batched" else found.said
+        return at_most(found.said), soundly(read, len(body), found.doubtful)
+    found = document(body)
+    items = [found.said] if isinstance(found.said, dict) and mode != "batched" else found.said
     if not isinstance(items, list) or (mode == "structured" and items is found.said):
         expected = {"structured": "an object", "batched": "an array"}.get(mode or "", "an object or an array")
         raise Problem("malformed_json", f"expected {expected}")
-    return [read(item) for item in items_of(items, body, found.doubtful)]
+    return at_most(items), soundly(read, len(body), found.doubtful)
 
 
 def document(body: bytes) -> Document:
@@ -153,11 +152,11 @@ def document(body: bytes) -> Document:
         raise Problem("malformed_json", "the body could not be parsed as JSON") from None
 
 
-def items_of(items: list[Any], body: bytes, doubtful: bool) -> list[Any]:
-    """The events of a body, a Misfit in the place of what cannot be one. Raises Problem where they are too many."""
+def at_most(items: list[Any]) -> list[Any]:
+    """The events of a body. Raises Problem where they are too many."""
     if len(items) > EVENTS_MAX:
         raise Problem("payload_too_large", f"at most {EVENTS_MAX} events")
-    return sound(items, len(body), doubtful)
+    return items
 
 
 def tally_body(tally: Tally) -> dict[str, Any]:

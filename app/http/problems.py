@@ -66,10 +66,12 @@ async def send_problem(send: Send, problem: Problem, extra: Sequence[tuple[bytes
 
 def validation_problem(errors: Sequence[Any]) -> Problem:
     """Pydantic's complaints as a problem: where and what, never the value, which may identify a person."""
-    places = [{"path": _path(error["loc"]), "detail": error["msg"]} for error in errors]
+    places = [{"path": _path(error["loc"]), "detail": error["msg"].removeprefix("Value error, ")} for error in errors]
     if any(error["type"] == "json_invalid" for error in errors):
         return Problem("malformed_json", "the body could not be parsed as JSON", places)
-    return Problem("invalid_request", f"{len(places)} field{'s' if len(places) > 1 else ''} do not fit", places)
+    return Problem(
+        "invalid_request", "1 field does not fit" if len(places) == 1 else f"{len(places)} fields do not fit", places
+    )
 
 
 def problem_of_status(status: int) -> Problem:

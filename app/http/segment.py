@@ -14,9 +14,10 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.core.events import segment
+from app.core.events.json_text import soundly
 from app.errors import Problem
 from app.http.event_body import Body, Held, answered, read_body
-from app.http.events import ANSWER, CollectedAnswer, document, items_of, tally_body
+from app.http.events import ANSWER, CollectedAnswer, at_most, document, tally_body
 from app.http.openapi import answered as documented
 from app.http.openapi import problems, request_body
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 router = APIRouter(tags=["events"])
 
+#: A body that holds its own key is read before anybody knows who sends it: no more of it than Segment's clients send.
+KEYLESS_BYTES_MAX = 512 * 1024
 PROBLEMS = (
     "malformed_body",
     "malformed_json",
@@ -43,7 +46,6 @@ MESSAGE = {
     "event": "Product Viewed",
     "properties": {"product_id": "p_1"},
     "messageId": "c4c59fd2-90d1-4a40-a2c5-2f1b4e6d7a01",
-    "timestamp": "2026-01-05T09:12:00Z",
 }
 
 
@@ -87,7 +89,7 @@ ANSWERS = {**documented(SegmentAnswer, "What became of them", {"success": True, 
     description="Set a client's host (`dataPlaneUrl`) to this server and its write key to a key with the scope "
     "`collect`. The key may be the user name of Basic authorisation, a bearer token, `writeKey` in the body or in the "
     "query.",
-    openapi_extra=request_body(SegmentBatch, {"a batch": {"batch": [MESSAGE], "sentAt": "2026-01-05T09:12:01Z"}}),
+    openapi_extra=request_body(SegmentBatch, {"a batch": {"batch": [MESSAGE]}}),
     responses=ANSWERS,
     response_model=None,
 )
@@ -135,6 +137,8 @@ async def _collect(request: Request, kind: str | None) -> Response:
         sender = _sender_by_head(request, services.authenticator)
         services.collector.admit()
         with Held(services.collector) as held:
+            if sender is None:
+                limit = min(limit, KEYLESS_BYTES_MAX)
             body = await read_body(coming, request.headers.get("content-encoding"), held, limit)
             found = document(body)
             said = found.said
@@ -145,9 +149,9 @@ async def _collect(request: Request, kind: str | None) -> Response:
             items = [said] if kind is not None else segment.batch(said)
             if items is None:
                 raise Problem("malformed_json", "expected a list in `batch`")
-            sound = items_of(items, body, found.doubtful)
-            arrived = [segment.message(item, kind, said.get("sentAt")) for item in sound]
-            tally = await services.collector.collect(arrived, sender)
+            sent_at = said.get("sentAt")
+            read = soundly(lambda item: segment.message(item, kind, sent_at), len(body), found.doubtful)
+            tally = await services.collector.collect(at_most(items), read, sender)
         return Response(orjson.dumps({"success": True, **tally_body(tally)}), media_type="application/json")
 
     return await answered(request, answer)

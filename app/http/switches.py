@@ -210,7 +210,9 @@ def _checked(body: SwitchBody) -> SwitchBody:
     if body.state == ON and body.until is not None:
         wrong.append({"path": "until", "detail": "only `off` ends by itself"})
     if wrong:
-        raise Problem("invalid_request", f"{len(wrong)} field{'s' if len(wrong) > 1 else ''} do not fit", wrong)
+        raise Problem(
+            "invalid_request", "1 field does not fit" if len(wrong) == 1 else f"{len(wrong)} fields do not fit", wrong
+        )
     if body.by is not None and (looks_direct(body.by) or ALL_DIGITS_PHONE.fullmatch(body.by)):
         raise Problem("direct_identifier", "`by` looks like an address or a phone number: name a role or a handle")
     if any(DIRECT_IN_TEXT.search(text) for text in (body.by, body.why) if text is not None):

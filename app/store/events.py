@@ -31,7 +31,8 @@ PATIENCE_S = 2.0
 #: How long strict mode waits for the disk.
 DURABLE_WITHIN_MS = 1_000
 #: Commands go out in pieces of about this size, so that the store answers others in between.
-CHUNK_BYTES = 64 * 1024
+CHUNK_BYTES = 32 * 1024
+LOOKUPS_A_CHUNK = 200
 #: What a stream adds to an entry: its id, lengths, its share of a node.
 ENTRY_BYTES = 30
 #: Letters that a shard keeps, the newest: with 256 shards some 50,000, in about 20 MB.
@@ -79,9 +80,7 @@ class EventStore:
         """The store's time (Unix ms) and the customer of each alias; of one that is not linked, its own key. Raises
         Problem `store_unavailable`."""
         wanted = list(aliases)
-        names = (bulk(identity(alias.kind, identity_hash(alias.kind, alias.value, hash_key))) for alias in wanted)
-        packed = _TIME + b"".join([_GET + name for name in names])
-        time, *owners = await self._call([(packed, 1 + len(wanted))])
+        time, *owners = await self._call(_lookups(wanted, hash_key))
         now_ms = int(time[0]) * 1000 + int(time[1]) // 1000
         customers = {
             alias: fallback_key(alias.kind, alias.value, hash_key) if owner is None else str(owner, "ascii")
@@ -170,6 +169,18 @@ class EventStore:
         if self._consumed and self._held_bytes > self._stream_bytes and self.shut is None:
             self.shut = Shut("events come faster than they are worked off", 2)
         return replies
+
+
+def _lookups(aliases: Sequence[Alias], hash_key: bytes) -> Iterable[tuple[bytes, int]]:
+    """The question for the time, and for who owns each alias, in pieces."""
+    chunk = [_TIME]
+    for alias in aliases:
+        chunk.append(_GET + bulk(identity(alias.kind, identity_hash(alias.kind, alias.value, hash_key))))
+        if len(chunk) == LOOKUPS_A_CHUNK:
+            yield b"".join(chunk), len(chunk)
+            chunk = []
+    if chunk:
+        yield b"".join(chunk), len(chunk)
 
 
 def memory_facts(info: bytes) -> dict[str, int]:

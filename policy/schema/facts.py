@@ -240,6 +240,14 @@ class Property(Authored):
         return self
 
 
+class EarlierEvent(Authored):
+    """A version of an event that some senders still send; what is not said here is as in the version in force."""
+
+    version: int = Field(ge=1, description="its number, below that of the version in force")
+    undeclared: Literal["drop", "refuse"] = Field("drop", description="what to do with undeclared properties")
+    properties: Annotated[list[Property], ById()] = Field([], description="what it may carry")
+
+
 class Event(Authored):
     """An event that sites and systems may send."""
 
@@ -253,6 +261,15 @@ class Event(Authored):
     allowed_lateness: Duration = Field("72h", description="events older than this on arrival are refused")
     once_per: PropertyName | None = Field(None, description="property that identifies repeats of the same event")
     properties: Annotated[list[Property], ById()] = Field([], description="what it may carry")
+    earlier: list[EarlierEvent] = Field([], description="versions that senders may still name, side by side with this")
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Event:
+        versions = [each.version for each in self.earlier]
+        if len(set(versions)) < len(versions) or any(each >= self.version for each in versions):
+            remedy = f"give each of `earlier` a number of its own, below {self.version}"
+            raise refuse("bad_version", "earlier versions have lower numbers, each its own", remedy)
+        return self
 
 
 class AttributesFile(Authored):

@@ -60,7 +60,7 @@ VIEWED = {"event": "product_viewed", "customer": "cus_1", "properties": {"produc
 
 async def test_what_became_of_each_is_told_and_counted(around: Surroundings) -> None:
     said = [VIEWED, VIEWED | {"event": "x"}, None, VIEWED | {"at": "x"}, VIEWED | {"customer": None}]
-    tally = await around.collector.collect([native.message(each) for each in said], "key_1")
+    tally = await around.collector.collect(said, native.message, "key_1")
     assert (tally.accepted, tally.passed, tally.properties_dropped) == (1, 1, 1)
     assert [(place, misfit.code) for place, misfit in tally.rejected] == [
         (2, "malformed"), (3, "bad_time"), (4, "no_identity"),
@@ -74,7 +74,7 @@ async def test_what_became_of_each_is_told_and_counted(around: Surroundings) -> 
 async def test_nothing_is_counted_that_was_not_written(around: Surroundings) -> None:
     around.store.trouble = Problem("store_unavailable", "x")
     with pytest.raises(Problem):
-        await around.collector.collect([native.message(VIEWED)], "key_1")
+        await around.collector.collect([VIEWED], native.message, "key_1")
     assert not around.counts
 
 

@@ -11,7 +11,6 @@ import asyncio
 import re
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -43,12 +42,12 @@ OPT_OUT = ("US", "US-CA")
 SAID = {"source": "signup_form", "basis": "consent", "at": "2026-01-01T00:00:00Z", "channel": "*"}
 
 
-@dataclass
 class World:
     """The whole way on a real store, with the chance that it is given."""
 
-    runner: asyncio.Runner
-    flow: Flow
+    def __init__(self, runner: asyncio.Runner, flow: Flow) -> None:
+        self.runner = runner
+        self.flow = flow
 
     def answers(
         self, known: dict[str, Any], placements: list[str], asked: dict[str, Any], seed: int
@@ -108,9 +107,12 @@ Person = tuple[dict[str, Any], list[str], dict[str, Any]]
 ATTRIBUTES = [fact for fact in SERVED.facts if fact.kind == "attribute"]
 
 
-def known_of(personal: bool) -> st.SearchStrategy[dict[str, Any]]:
+def known_of(personal: bool, *, all_of_it: bool = False) -> st.SearchStrategy[dict[str, Any]]:
     of_kind = {fact.name: value_of(fact) for fact in ATTRIBUTES if (fact.sensitivity != "none") is personal}
-    return st.fixed_dictionaries({}, optional=of_kind)
+    return st.fixed_dictionaries(of_kind if all_of_it else {}, optional={} if all_of_it else of_kind)
+
+
+SOMEBODY, ANYBODY = known_of(personal=True, all_of_it=True), known_of(personal=True)
 
 
 @st.composite

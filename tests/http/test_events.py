@@ -301,7 +301,7 @@ def test_what_is_no_json_is_refused(http: httpx.Client, path: str, body: bytes) 
 
 
 def test_a_bomb_is_refused_in_constant_memory(server: Server, http: httpx.Client) -> None:
-    """Ten gigabytes of zeros in ten megabytes; the server would not live through unpacking a tenth of it."""
+    """Two gigabytes of zeros in two megabytes."""
     assert server._process is not None
     process = psutil.Process(server._process.pid)
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
@@ -353,6 +353,12 @@ def test_a_write_key_is_taken_wherever_clients_put_it(stranger: httpx.Client, ke
         answer = stranger.post("/v1/batch", content=json.dumps(body | {"writeKey": wrong}))
         refused(answer, 401, "unauthenticated")
     refused(stranger.post("/v1/batch", json=body, params={"writeKey": keys.decide}), 403, "forbidden")
+
+
+def test_what_holds_its_own_key_may_be_less_large(stranger: httpx.Client, keys: Keys) -> None:
+    body = json.dumps({"writeKey": keys.collect, "batch": [], "padding": "x" * 600_000})
+    refused(stranger.post("/v1/batch", content=body), 413, "payload_too_large")
+    assert stranger.post("/v1/batch", content=body, headers={"authorization": basic(keys.collect)}).status_code == 200
 
 
 @pytest.mark.parametrize("header", ["bearer", "basic"])

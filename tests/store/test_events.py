@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -187,6 +188,28 @@ async def test_a_store_that_is_away_is_a_503_and_repeating_is_harmless(own_store
     async with open_client(valkey.url) as client:
         there = (await stored(client))[KEYS.shard_of("cus_1")]
     assert there == [event("cus_1", 1), event("cus_1", 2)]
+
+
+async def test_what_was_acknowledged_survives_a_crash_in_the_midst_of_it(own_store: StartStore) -> None:
+    valkey = own_store("--appendfsync", "always")
+    acknowledged: list[int] = []
+    async with events_of(valkey.url, strict=True) as store:
+
+        async def tell(caller: int) -> None:
+            with contextlib.suppress(Problem):
+                for number in range(caller, 100_000, 4):
+                    await store.append([event(f"cus_{number}", number)], [letter(number=number)])
+                    acknowledged.append(number)
+
+        callers = [asyncio.create_task(tell(caller)) for caller in range(4)]
+        await until(lambda: len(acknowledged) > 200)
+        valkey.kill()
+        await asyncio.gather(*callers)
+    valkey.start()
+    async with open_client(valkey.url) as client:
+        there = Counter(each.properties["number"] for found in (await stored(client)).values() for each in found)
+    assert set(acknowledged) <= there.keys()
+    assert set(there.values()) == {1}
 
 
 async def test_a_frozen_store_is_a_503_and_not_a_hang(own_store: StartStore) -> None:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 from app.store.decisions import COMMIT
@@ -75,7 +76,6 @@ class Storm:
     lost: int = 0  # replies that never came
     switched: tuple[tuple[str, str], ...] = SWITCHED
     _keys: dict[str, list[tuple[str, dict[str, Any], float]]] = field(default_factory=dict)
-    _waiting: Counter[str] = field(default_factory=Counter)  # whom the last server is asked about just now
     _turns: dict[str, asyncio.Lock] = field(default_factory=dict)
     _until_s: float = 0.0
 
@@ -102,11 +102,8 @@ class Storm:
         self, body: dict[str, Any], server: int, key: str | None, first_asked_s: float
     ) -> list[dict[str, Any]]:
         headers = {} if key is None else {"idempotency-key": key}
-        disturbed = Counter({body["customer"]: int(server == len(self.clients) - 1)})
-        self._waiting += disturbed
         answer = await self.clients[server].ask("POST", "/v1/decide", body, headers)
         ended = time.time()
-        self._waiting -= disturbed
         if answer.status == 503:
             return []
         assert answer.status == 200, answer.body
@@ -317,21 +314,33 @@ class Storm:
     async def _disturb(self, proxy: ProxyBeside, rng: random.Random) -> None:
         """A commit waits in the network, and again, so that much can happen between a decision and its commit; now and
         then its reply is lost with the connection."""
-        while self._going:
+        for number in count():
             await asyncio.sleep(rng.uniform(0.02, 0.1))
-            if rng.random() < 0.1:
+            if not self._going:
+                return
+            if number % 8 == 0:
                 proxy.do(lambda faulty: faulty.when(COMMIT.sha, lambda: self._lose(faulty)))
+            elif rng.random() < 0.5:
+                await self._say_no_meanwhile(proxy, rng)
             else:
                 hold = proxy.hold(COMMIT.sha)
                 await asyncio.sleep(rng.uniform(0.02, 0.1))
-                if self._waiting and rng.random() < 0.4:
-                    await self._refuse(rng.choice(list(self._waiting.elements())), rng)
                 hold.release()
 
-    async def _refuse(self, customer: str, rng: random.Random) -> None:
-        """Somebody says no while a decision about them is under way. They change their mind again soon."""
+    async def _say_no_meanwhile(self, proxy: ProxyBeside, rng: random.Random) -> None:
+        """A customer says no while a decision about them is made, and whatever is decided waits for its commit."""
+        customer, by_stopping = rng.choice(self.customers), rng.random() < 0.5
         async with self._turn(customer):
-            await (self.say(customer, granted=False) if rng.random() < 0.5 else self.stop(customer))
+            await self.say(customer, granted=True)
+            await self.lift(customer)
+            asking = asyncio.create_task(self.ask(customer, (WORDED, rng.choice(tuple(LIMITS))), len(self.clients) - 1))
+            await asyncio.sleep(rng.uniform(0, 0.003))
+            hold = proxy.hold(COMMIT.sha)
+            await asyncio.sleep(0.01)
+            await (self.stop(customer) if by_stopping else self.say(customer, granted=False))
+            await asyncio.sleep(0.002)
+            hold.release()
+            await asking
 
     def _lose(self, faulty: ScriptedProxy) -> None:
         self.lost += 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 from urllib.parse import unquote_to_bytes
@@ -23,6 +24,9 @@ BATCHED, STRUCTURED = "application/cloudevents-batch", "application/cloudevents"
 REQUIRED = (b"ce-specversion", b"ce-id", b"ce-source", b"ce-type")
 #: Attribute → kind of identity: extension attributes have names of small letters and digits only.
 IDENTITIES = (("customer", "customer"), ("subject", "user_id"), ("userid", "user_id"), ("anonymousid", "anonymous_id"))
+
+
+_VERSIONED = re.compile(r"[/:@]v?(\d{1,9})$")
 
 
 class UnknownFormat(ValueError):
@@ -85,7 +89,14 @@ def _event(attributes: Mapping[str, Any], data: Any) -> Arrived | Misfit:
         None,
         f"{source}\0{own_id}",
         source,
+        version=_version(attributes.get("dataschema")),
     )
+
+
+def _version(schema: Any) -> str | None:
+    """The version at the end of a schema's URI (`https://schemas.example.com/product_viewed/2`), where it has one."""
+    found = _VERSIONED.search(schema) if isinstance(schema, str) else None
+    return found[1] if found else None
 
 
 def _header_text(value: bytes) -> str:

@@ -96,7 +96,7 @@ class Letter(NamedTuple):
     misfit: Misfit
     customer: str  # empty where nobody could be found
     type: str  # empty where the bundle knew no such event
-    version: int
+    version: int  # that its sender named; 0: it named none
     occurred_at_ms: int | None
     received_at_ms: int
     message_id: bytes

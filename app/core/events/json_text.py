@@ -7,11 +7,12 @@ hundred others of its batch with it. The patient parser takes it, and what is wr
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import orjson
 
-from app.core.events.event import Misfit, Misfits
+from app.core.events.event import Arrived, Misfit, Misfits
 
 #: One event, as JSON: what Segment and RudderStack take.
 EVENT_BYTES_MAX = 32 * 1024
@@ -63,14 +64,20 @@ def parsed_lines(text: bytes) -> Document:
     return Document(documents, doubtful)
 
 
-def sound(items: list[Any], body_bytes: int, doubtful: bool) -> list[Any]:
-    """The items of a body, with a Misfit in the place of those that nobody could store: with half a character, or too
-    large."""
-    if doubtful:
-        items = [BROKEN if _is_broken(item) else item for item in items]
-    if body_bytes <= EVENT_BYTES_MAX:
-        return items
-    return [TOO_LARGE if _is_large(item) else item for item in items]
+def soundly(
+    read: Callable[[Any], Arrived | Misfit], body_bytes: int, doubtful: bool
+) -> Callable[[Any], Arrived | Misfit]:
+    """`read` for the items of a body; those that nobody could store, with half a character or too large, do not fit."""
+    small = body_bytes <= EVENT_BYTES_MAX
+    if small and not doubtful:
+        return read
+
+    def checked(item: Any) -> Arrived | Misfit:
+        if doubtful and _is_broken(item):
+            return BROKEN
+        return TOO_LARGE if not small and _is_large(item) else read(item)
+
+    return checked
 
 
 def _is_broken(item: Any) -> bool:

@@ -21,6 +21,7 @@ from policy.event_rules import EventRule, EventRules
 PROPERTIES_MAX = 256
 #: How late links between identities are taken, as of events that say nothing of it.
 LINK_LATENESS_MS = 72 * 3_600_000
+NO_SUCH_VERSION = Misfit(Misfits.UNKNOWN_VERSION, "the bundle has no such version of it")
 #: What these calls say is who somebody is; a bundle may declare an event of the same name to keep more of them.
 LINKING = frozenset({"identify", "alias"})
 
@@ -67,6 +68,9 @@ def judge_again(letter: Letter, rules: EventRules, hash_key: bytes) -> Collected
     rule = rules.find(letter.type)
     if rule is None or not letter.redrivable or letter.occurred_at_ms is None:
         return letter.misfit
+    rule = rule.at(letter.version or None)
+    if rule is None:
+        return NO_SUCH_VERSION
     if letter.misfit.code is Misfits.UNDECLARED_PROPERTY and rule.refuses_undeclared:
         return letter.misfit
     if letter.received_at_ms - letter.occurred_at_ms > rule.lateness_ms:
@@ -129,6 +133,10 @@ class _Judge:
         edges = self._edges() if links else ()
         if rule is None:
             return Judged(self._collected("", 0, when, b"", {}, edges))
+        told = _version(arrived.version)
+        rule = rule.at(told)
+        if rule is None:
+            return Judged(self._letter(NO_SUCH_VERSION, when))
         try:
             kept = self._kept(rule)
         except Unfit as unfit:
@@ -139,11 +147,9 @@ class _Judge:
 
     def _kept(self, rule: EventRule) -> dict[str, Scalar]:
         """The properties that are kept. Raises Unfit."""
-        properties, version = self._arrived.properties, self._arrived.version
+        properties = self._arrived.properties
         if len(properties) > PROPERTIES_MAX:
             raise Unfit(Misfits.TOO_LARGE, f"at most {PROPERTIES_MAX} properties")
-        if version is not None and str(version) != str(rule.version):
-            raise Unfit(Misfits.UNKNOWN_VERSION, "the bundle has no such version of it")
         return fitting(rule, properties, self._hash_key)
 
     def _collected(
@@ -170,7 +176,7 @@ class _Judge:
             misfit,
             self._customer,
             "" if rule is None else rule.id,
-            0 if rule is None else rule.version,
+            _version(self._arrived.version) or 0,
             when,
             self._receipt.at_ms,
             self._message_id(),
@@ -194,6 +200,14 @@ class _Judge:
         if isinstance(said, str) and said:
             return hash64(f"message\0{self._receipt.sender}", said, self._hash_key)
         return _no_id(self._receipt, self._hash_key, self._index)
+
+
+def _version(said: Any) -> int | None:
+    """The version that a sender names; −1 is one that nothing has."""
+    if said is None:
+        return None
+    text = str(said)
+    return int(text) if text.isdecimal() and 0 < len(text) < 10 and not isinstance(said, bool) else -1
 
 
 def _no_id(receipt: Receipt, hash_key: bytes, index: int) -> bytes:

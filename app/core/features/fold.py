@@ -23,7 +23,7 @@ def fold(plan: FoldPlan, state: State, event: Event) -> tuple[int, ...]:
     groups = plan.routes.get(event.type)
     if groups is None:
         return ()
-    taken = [[lane.take(event) for lane in group.lanes] for group in groups]
+    taken = [[take(event) for take in group.takes] for group in groups]
     return tuple(
         group.index
         for group, values in zip(groups, taken, strict=True)
@@ -41,12 +41,11 @@ def _add(state: State, group: Group, at_ms: int, values: list[object]) -> bool:
         _advance(held, group.lanes, at_ms)
         changed = True
     newest_ms = held[0]
-    for position, (lane, value) in enumerate(zip(group.lanes, values, strict=True), 1):
+    for (position, step_ms, kept, put), value in zip(group.puts, values, strict=True):
         if value is None:
             continue
-        step_ms, kept = lane.buckets
         age = 0 if at_ms == newest_ms else newest_ms // step_ms - at_ms // step_ms
-        if age < kept and lane.put(held[position], age, value):
+        if age < kept and put(held[position], age, value):
             changed = True
     return changed
 

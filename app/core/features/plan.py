@@ -13,6 +13,7 @@ from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
+from app.core.events.event import Event
 from app.core.features import windows
 from app.core.features.lanes import Extreme, Hours, Lane, Last, Runs, Tally, number_taker, one_of
 from app.core.features.sketches import Distinct, Keys
@@ -43,6 +44,9 @@ class Group:
     key: str
     lanes: tuple[Lane, ...]
     lane_ids: tuple[int, ...]
+    #: The same lanes as the fold walks through them, which is where it spends its time.
+    takes: tuple[Callable[[Event], Any], ...]
+    puts: tuple[tuple[int, int, int, Callable[[Any, int, Any], bool]], ...]  # (position, step_ms, kept, put)
 
     def position(self, key: str) -> int:
         """Where a lane's cells are in the group's state."""
@@ -221,7 +225,9 @@ def _groups(features: tuple[FeatureRule, ...]) -> Iterator[Group]:
         ids = tuple(lane_id(lane.key) for lane in made)
         if len(set(ids)) != len(ids):
             raise ValueError(f"two lanes of `{key}` have one id: change a window of one of them")
-        yield Group(index, key, made, ids)
+        takes = tuple(lane.take for lane in made)
+        puts = tuple((at, *lane.buckets, lane.put) for at, lane in enumerate(made, 1))
+        yield Group(index, key, made, ids, takes, puts)
 
 
 def lane_id(key: str) -> int:

@@ -33,8 +33,8 @@ def hash_of(text: str) -> int:
 def estimate(taken: int) -> int:
     """How many different values filled so many of 256 slots: linear counting.
 
-    Standard error: under 0.4 % up to 5 values of which no two share a slot (98 of 100 times all do not), 4.7 % at 100,
-    6 % at 500; 1,420 stands for 1,420 or more. K.-Y. Whang et al., "A Linear-Time Probabilistic Counting Algorithm",
+    Exact for 97 of 100 customers with 5 values and for 82 with 10. Standard error 5 % up to 200 values, 6.5 % at 500,
+    13 % at 1,000; 1,420 stands for 1,420 or more. K.-Y. Whang et al., "A Linear-Time Probabilistic Counting Algorithm",
     ACM TODS 15 (1990).
     """
     return ESTIMATES[taken]

@@ -93,6 +93,16 @@ def test_a_version_that_the_bundle_does_not_have_is_put_aside() -> None:
     assert code_of(native.message(VIEWED | {"version": 7})) is Misfits.UNKNOWN_VERSION
 
 
+def test_versions_are_taken_side_by_side() -> None:
+    old = collected(
+        native.message({"event": "order_completed", "customer": "cus_1", "version": 1, "properties": {"id": 7}})
+    )
+    assert (old.version, old.properties) == (1, {"id": 7})
+    schema = CLOUD | {"type": "order_completed", "dataschema": "https://schemas.example.com/order_completed/v1"}
+    assert collected(cloudevents.structured(schema | {"data": {"id": "7"}})).properties == {"id": 7}
+    assert collected(cloudevents.structured(schema | {"dataschema": "/order", "data": {"order_id": "7"}})).version == 2
+
+
 def test_an_event_may_say_only_so_many_things() -> None:
     wide = {f"p{number}": number for number in range(257)}
     assert code_of(native.message(VIEWED | {"properties": {"product_id": "p1"} | wide})) is Misfits.TOO_LARGE
