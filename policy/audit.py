@@ -105,7 +105,7 @@ class _Rows:
                 owned=event.owner is not None,
                 sensitivity=event.sensitivity,
                 purposes=tuple(event.purposes),
-                kept=retention.events or "not collected yet",
+                kept=retention.events or "as long as there is room",
             )
 
     def _identities(self) -> Iterator[Row]:

@@ -20,16 +20,14 @@ class Unused(NamedTuple):
 
 
 def not_in_force(documents: Documents) -> Iterator[Unused]:
-    """Every authored part without effect, in the order of the files. Events are not collected yet: so nothing is folded
-    from them, and nothing of theirs is handled or kept."""
+    """Every authored part without effect, in the order of the files. Events are collected, and nothing is folded from
+    them yet."""
     for placement in documents.placements.placements:
         if placement.unsubscribe:
             what = f"`unsubscribe` of placement `{placement.id}`"
             yield Unused("placements.yaml", ("placements", placement.id, "unsubscribe"), what)
     for feature in documents.features.features:
         yield Unused("features.yaml", ("features", feature.id), f"feature `{feature.id}`")
-    for event in documents.events.events:
-        yield Unused("events.yaml", ("events", event.id), f"event `{event.id}`")
     yield from _data(documents)
 
 
@@ -40,5 +38,6 @@ def _data(documents: Documents) -> Iterator[Unused]:
     attributes = {attribute.id for attribute in documents.attributes.attributes}
     properties = {each.id for event in documents.events.events for each in event.properties}
     for name, handling in documents.data.data.items():
-        if name in properties - attributes and handling.collect != "drop":
+        beyond_hashing = handling.transform in ("truncate", "generalise") or handling.activate or handling.delete
+        if name in properties - attributes and beyond_hashing:
             yield Unused("data.yaml", ("data", name), f"handling of `{name}`")

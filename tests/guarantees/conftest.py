@@ -49,8 +49,8 @@ def all_servers(store: Store, proxy_beside_store: ProxyBeside) -> Iterator[list[
         yield servers
 
 
-async def sends(client: Client, customer: str) -> bool:
-    return (await client.decide(customer, "open")).sends
+async def sends(client: Client, customer: str, budget_ms: int = 1000) -> bool:
+    return (await client.decide(customer, "open", budget_ms=budget_ms)).sends
 
 
 async def make_acquainted(servers: list[Server]) -> None:
@@ -72,6 +72,9 @@ async def proxy(proxy_beside_store: ProxyBeside, all_servers: list[Server]) -> A
     yield proxy_beside_store
     proxy_beside_store.heal()
     all_servers[2].wait(all_servers[2].is_ready)
+    # What was delayed is still on its way, and the replies of the next test would wait behind it.
+    await eventually(partial(sends, all_servers[2].client, "acquaintance", 50))
+    await all_servers[2].client.close()
 
 
 @pytest.fixture

@@ -314,7 +314,6 @@ def test_parts_that_are_not_in_force_yet_say_so_with_their_line(folder: Folder) 
     notes = [note for note in folder.report().notes if note.code == "not_in_force"]
     for file, part in (
         ("features.yaml", "spend_90d"),
-        ("events.yaml", "order_completed:"),
         ("placements.yaml", "unsubscribe"),
         ("data.yaml", "retention"),
     ):
@@ -323,7 +322,7 @@ def test_parts_that_are_not_in_force_yet_say_so_with_their_line(folder: Folder) 
 
 def test_parts_in_force_are_not_noted(folder: Folder) -> None:
     files = {note.file for note in folder.report().notes if note.code == "not_in_force"}
-    assert files == {"features.yaml", "events.yaml", "placements.yaml", "data.yaml"}
+    assert files == {"features.yaml", "placements.yaml", "data.yaml"}
     assert not [note for note in folder.report().notes if "email_weekly" in note.message]
 
 
