@@ -139,21 +139,16 @@ class Decider:
             return self._undecided(request, "", watch, Reason.FACTS_UNAVAILABLE, Degraded.FACTS_UNAVAILABLE)
         draw = Draw(self._chance(64), self._chance(48))  # kept over retries
         for _ in range(1 + POINTERS_MAX):
-            answered = await self._in_turn(request, customer, draw, watch, deadline)
+            if not self._turns.try_take(customer) and not await self._turns.wait(customer, deadline):
+                return self._undecided(request, customer, watch, Reason.DEADLINE, Degraded.DEADLINE)
+            try:
+                answered = await self._decide(request, customer, draw, watch, deadline)
+            finally:
+                self._turns.give_back(customer)
             if isinstance(answered, Answered):
                 return answered
             customer = answered.customer
         return self._undecided(request, customer, watch, Reason.MERGE_PENDING)
-
-    async def _in_turn(
-        self, request: DecideRequest, customer: str, draw: Draw, watch: Watch, deadline: float
-    ) -> Answered | Became:
-        if not self._turns.try_take(customer) and not await self._turns.wait(customer, deadline):
-            return self._undecided(request, customer, watch, Reason.DEADLINE, Degraded.DEADLINE)
-        try:
-            return await self._decide(request, customer, draw, watch, deadline)
-        finally:
-            self._turns.give_back(customer)
 
     async def _identify(self, alias: Alias, watch: Watch, deadline: float) -> str | None:
         """Look an alias up; None: the store cannot tell whose it is."""

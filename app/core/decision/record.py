@@ -113,7 +113,7 @@ def encode(
             VERSION,
             bytes.fromhex(base),
             asked.customer,
-            bytes.fromhex(bundle.digest.removeprefix("sha256:")),
+            _digest(bundle),
             seen.now_ms,
             seen.seed,
             [[placement.index for placement in asked.placements], asked.context, asked.budget_ms, asked.gpc],
@@ -126,6 +126,11 @@ def encode(
         ]
     )
     return packed if len(packed) <= DEFLATE_OVER_BYTES else _DEFLATED + zlib.compress(packed, 1)
+
+
+@lru_cache(maxsize=64)
+def _digest(bundle: Bundle) -> bytes:
+    return bytes.fromhex(bundle.digest.removeprefix("sha256:"))
 
 
 def _unexplained(seen: Situation, decisions: Sequence[Decision]) -> tuple[Situation, list[Decision]]:
@@ -161,12 +166,17 @@ def _facts(seen: Situation, decisions: Sequence[Decision], gates: Sequence[Gate]
         indexes,
         list(map(values.get, names)),  # nil where the fact is missing, or was not read
         {source: at_ms for source, at_ms in facts.as_of_ms.items() if source in sources},
-        [[k.placement, k.channel, k.klass, k.message, k.category, k.campaign] for k in kinds],
+        list(map(_kind, kinds)),
         contacts,
         facts.general_version,
         facts.ledger_version,
         rare,
     ]
+
+
+@lru_cache(maxsize=65536)
+def _kind(kind: ContactKind) -> tuple[str, ...]:
+    return kind.placement, kind.channel, kind.klass, kind.message, kind.category, kind.campaign
 
 
 def _rare_facts(seen: Situation, kinds: dict[ContactKind, int]) -> list[Any]:
@@ -194,11 +204,7 @@ def _control(seen: Situation, decisions: Sequence[Decision]) -> list[Any] | None
     control = seen.control
     if control == NO_CONTROL:  # nearly always
         return None
-    switches = [
-        [each.kind.place, each.name, each.until_ms]
-        for each in control.switches
-        if each.in_force(seen.now_ms)
-    ]
+    switches = [[each.kind.place, each.name, each.until_ms] for each in control.switches if each.in_force(seen.now_ms)]
     earned = []
     for decision in decisions if control.earned else ():
         message = decision.message

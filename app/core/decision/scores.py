@@ -26,7 +26,8 @@ def worths_of(placement: Placement, situation: Situation, pool: Pool, responses:
     if situation.facts.contacts and placement.fatigue is not None:
         fatigue = _fatigue(placement, situation, pool.positions)
     scores = worths(powered(responses, placement.terms.propensity), terms, fatigue)
-    return scores, _weights(placement, pool, terms), fatigue
+    weights = _weights(placement, pool, terms) if pool.weights or _weighs(placement) else ()
+    return scores, weights, fatigue
 
 
 def _terms(placement: Placement, pool: Pool) -> Sequence[Terms]:
