@@ -19,7 +19,7 @@ from tests.support.deciding import NOW_MS
 from tests.support.merging import people, united
 from tests.support.outcomes import bundle as outcomes_bundle
 
-MANY = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 HOUR_MS = 3_600_000
 
 
