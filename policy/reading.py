@@ -189,5 +189,14 @@ def _key(items: Any, step: str | int) -> Any:
 
 def _at(data: Any, path: tuple[str | int, ...]) -> Any:
     for step in path:
-        data = data[_key(data, step)]
+        if not _stands_alone(data, step):
+            data = data[_key(data, step)]
     return data
+
+
+def _stands_alone(data: Any, step: str | int) -> bool:
+    """Whether the entry of pydantic's list is the mapping itself: one item may stand where a list of them may."""
+    if not isinstance(data, dict) or not isinstance(step, int):
+        return False
+    values = list(data.values())
+    return step >= len(values) or not isinstance(values[step], dict)

@@ -110,9 +110,12 @@ async def test_a_reply_that_does_not_come_whole_and_in_time_suppresses_marketing
 ) -> None:
     await client.welcome(customer)
     errors = servers[2].metric("store_read_errors_total")
-    proxy.do(FAULTS[fault])
-    answer = await shaky.decide(customer, "open", budget_ms=100)
-    proxy.heal()
+    for _ in range(3):
+        proxy.do(FAULTS[fault])
+        answer = await shaky.decide(customer, "open", budget_ms=100)
+        proxy.heal()
+        if servers[2].metric("store_read_errors_total") > errors:
+            break  # else it met what the server asks beside decisions, and this read came whole
     assert answer.first["action"] == "suppress", answer.first
     assert answer.first["reason"] in ("facts_unavailable", "deadline")
     assert answer.first["retryable"] is True

@@ -201,3 +201,12 @@ def write() -> None:
 
 if __name__ == "__main__":
     write()
+
+
+def test_an_unknown_field_of_quiet_hours_that_stand_alone_is_a_mistake_like_any_other(tmp_path: Path) -> None:
+    """It once ended lint itself: quiet hours may be one mapping or a list of them."""
+    folder = Path(shutil.copytree(COMPLETE_BUNDLE, tmp_path / "bundle"))
+    consent = folder / "consent.yaml"
+    consent.write_text(consent.read_text("utf-8").replace('quiet: {from: "21:00"', 'quiet: {fron: "21:00"', 1), "utf-8")
+    codes = [mistake.code for mistake in lint(folder).mistakes]
+    assert "unknown_field" in codes
