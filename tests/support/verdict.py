@@ -160,7 +160,14 @@ def _surely_one(history: History, contact: Contact) -> frozenset[str]:
 
 def _surely_refused(history: History, keys: frozenset[str], contact: Contact) -> bool:
     """Statements about one customer were made one after the other; the last one before the question held, unless the
-    next one came before the answer. When two became one the refusal of either held until something was said again."""
+    next one came before the answer. When two became one the refusal of either held until something was said again. A
+    question during which its customer became another one may have been answered for that one, of whom other things were
+    said meanwhile."""
+    if any(
+        each.loser in keys and each.at.start <= contact.made.end and each.at.end > contact.made.start
+        for each in history.merges
+    ):
+        return False
     said = [each for each in history.said if each.customer in keys and each.at.start <= contact.made.end]
     if any(each.at.end > contact.made.start for each in said):
         return False
