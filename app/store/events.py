@@ -93,8 +93,9 @@ class EventStore:
         `store_unavailable`, `rate_limited`, `durability_unmet`: then some may be written."""
         await self._call(self._chunks(events, letters))
         if self._strict:
-            (synced,) = await self._call([(pack("WAITAOF", 1, 0, DURABLE_WITHIN_MS), 1)])
-            if int(synced[0]) < 1:
+            (synced,) = await self._replies([(pack("WAITAOF", 1, 0, DURABLE_WITHIN_MS), 1)])
+            # A store that does not know the command (before 7.2) confirms nothing.
+            if isinstance(synced, ReplyError) or int(synced[0]) < 1:
                 detail = "the events were noted, but the store did not confirm that they are on disk"
                 raise Problem("durability_unmet", detail, retry_after_s=1)
 
@@ -151,6 +152,16 @@ class EventStore:
         return int.from_bytes(letter.message_id, "big") % self._keys.shards
 
     async def _call(self, chunks: Iterable[tuple[bytes, int]]) -> list[Any]:
+        """All replies, none of them a refusal."""
+        replies = await self._replies(chunks)
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                raise _refused(reply)
+        if self._consumed and self._held_bytes > self._stream_bytes and self.shut is None:
+            self.shut = Shut("events come faster than they are worked off", 2)
+        return replies
+
+    async def _replies(self, chunks: Iterable[tuple[bytes, int]]) -> list[Any]:
         """All replies. The chunks are made and sent one after the other, each when the one before was answered: so that
         what waits for this connection stays little, and both sides have time for others in between."""
         deadline = asyncio.get_running_loop().time() + PATIENCE_S
@@ -163,11 +174,6 @@ class EventStore:
         except StoreError as error:
             detail = f"the store failed (`{type(error).__name__}`): send it again, repeats are harmless"
             raise Problem("store_unavailable", detail, retry_after_s=2) from error
-        for reply in replies:
-            if isinstance(reply, ReplyError):
-                raise _refused(reply)
-        if self._consumed and self._held_bytes > self._stream_bytes and self.shut is None:
-            self.shut = Shut("events come faster than they are worked off", 2)
         return replies
 
 

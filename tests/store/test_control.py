@@ -19,7 +19,7 @@ from app.store.link import Link
 from policy.codes import SwitchKind
 from policy.control import VariantKey
 from tests.support.link import linked, soon
-from tests.support.valkey import StartStore
+from tests.support.valkey import StartStore, skip_without_waitaof
 
 MESSAGE, ALL = SwitchKind.MESSAGE, SwitchKind.ALL
 COMPARED: tuple[VariantKey, ...] = (("mens", 3, "plain"), ("mens", 3, "urgent"))
@@ -206,9 +206,9 @@ async def test_no_answer_and_no_connection_are_failures_and_not_an_empty_list(ow
 
 async def test_strict_durability_does_not_acknowledge_what_is_not_on_disk(own_store: StartStore) -> None:
     store = own_store()
-    store.command("CONFIG", "SET", "appendonly", "no")
-    client = open_client(store.url)
-    async with linked(store.url) as link:
+    async with open_client(store.url) as client, linked(store.url) as link:
+        await skip_without_waitaof(client)
+        store.command("CONFIG", "SET", "appendonly", "no")
         control = ControlStore(link, client, Keys(1), strict=True)
         for turning in (
             control.turn_off(MESSAGE, "mens", "a", "b", None),
@@ -220,7 +220,6 @@ async def test_strict_durability_does_not_acknowledge_what_is_not_on_disk(own_st
         store.command("CONFIG", "SET", "appendonly", "yes")
         store.command("CONFIG", "SET", "appendfsync", "always")
         assert (await control.turn_off(MESSAGE, "mens", "a", "b", None)).name == "mens"
-    await client.aclose()
 
 
 async def test_whatever_was_turned_before_a_poll_is_in_force_after_it_while_others_poll_and_turn(

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
 from app.core.customers import ConsentChange, CustomerWrite
 from app.core.identity import Alias
@@ -25,7 +24,7 @@ from app.store.profile_decoder import decode_profile
 from policy.codes import SuppressionReason
 from policy.facts import Facts
 from tests.support.customers import BUNDLE, HASH_KEY, RETENTION_S, give_ids
-from tests.support.valkey import StartStore
+from tests.support.valkey import StartStore, skip_without_waitaof
 
 KEYS = Keys(256)
 DIGEST = "ab" * 32
@@ -469,10 +468,7 @@ async def test_a_store_out_of_memory_refuses_a_write_whole(own_store: StartStore
 
 async def test_strict_durability_is_confirmed_by_the_disk_or_refused(own_store: StartStore) -> None:
     async with open_client(own_store("--appendfsync", "always").url) as client:
-        try:
-            await client.execute_command("WAITAOF", 0, 0, 0)
-        except ResponseError:
-            pytest.skip("this store has no WAITAOF")
+        await skip_without_waitaof(client)
         store = store_on(client, strict=True)
         assert (await store.write(CustomerWrite("c"))).customer == "c"
         await client.config_set("appendonly", "no")

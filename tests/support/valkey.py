@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from app.store.embedded import end_with_us, find_server
 
@@ -155,3 +157,11 @@ def own_store() -> Iterator[StartStore]:
     yield start
     for store in stores:
         store.remove()
+
+
+async def skip_without_waitaof(client: Redis) -> None:
+    """Skip the test on a store that cannot say what is on disk (Redis and Valkey before 7.2)."""
+    try:
+        await client.execute_command("WAITAOF", 0, 0, 0)
+    except ResponseError:
+        pytest.skip("this store has no WAITAOF")

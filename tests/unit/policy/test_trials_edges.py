@@ -49,3 +49,8 @@ def test_a_message_with_one_wording_has_that_one() -> None:
 def test_a_wording_without_weight_never_goes_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("policy.arbitration.unit_draw", lambda *_: 0.0)
     assert choose_variant((Variant("none", None, 0.0), Variant("all", None, 1.0)), 42, 7) == 1
+
+
+def test_what_rounding_leaves_over_is_the_last_wordings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("policy.arbitration.unit_draw", lambda *_: 1.0)
+    assert choose_variant(tuple(Variant(name, None, 1.0) for name in "abc"), 42, 7) == 2
