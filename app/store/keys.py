@@ -16,6 +16,8 @@ its shard, carry the same hash tag, so that a decision's read and its commit eac
     {s017}:variants            hash    what variants that are compared earned
     {s017}:events              stream  what customers did, as it was collected
     {s017}:dead                stream  what could not be taken of it, and why
+    {s017}:worker              hash    who works the shard's events off, and how far that is
+    {s017}:seen:<gen>:<bucket> set     64-bit ids of events that were worked off
     id:<kind>:<keyed hash>     string  identity: alias → customer
     ctl:…                              small control facts; their own slots
 
@@ -28,12 +30,15 @@ from typing import NamedTuple
 from zlib import crc32
 
 CTL_EVENTS_CONSUMED = b"ctl:events_consumed"  # exists once a worker reads events: from then on none is trimmed unread
+CTL_CLAIMS_DUE = b"ctl:claims_due"  # identities whose owner is settled at a time
 CTL_FIELDS = b"ctl:fields"
 CTL_HASH_KEY = b"ctl:hash_key"
 CTL_MERGES = b"ctl:merges"
 CTL_SHARDS = b"ctl:shards"
 CTL_SWITCHES = b"ctl:switches"
 CTL_SWITCHES_LOG = b"{ctl:switches}:log"  # the hash tag puts it beside the switches: one script writes both
+CTL_WATERMARKS = b"ctl:watermarks"  # until when events of a type, and of a shard, are complete
+CTL_WORKERS = b"ctl:workers"  # event workers, by their last sign of life
 
 
 class CustomerKeys(NamedTuple):
@@ -117,6 +122,14 @@ class Keys:
         """Events that could not be taken, and why."""
         return b"{s%03d}:dead" % shard
 
+    def worker(self, shard: int) -> bytes:
+        """Who works the shard's events off, and how far that is."""
+        return b"{s%03d}:worker" % shard
+
+    def seen(self, shard: int, generation: int, bucket: int) -> bytes:
+        """64-bit ids of events that the shard's worker has seen, in one bucket of one generation."""
+        return b"{s%03d}:seen:%d:%d" % (shard, generation, bucket)
+
     def decision(self, shard: int, decision_id: bytes) -> bytes:
         """Where a decision that was sent keeps its customer; the id itself carries the shard."""
         return self._prefixes[shard][5] + decision_id
@@ -130,6 +143,16 @@ class Keys:
 def identity(kind: str, keyed_hash: str) -> bytes:
     """An alias of a customer; the hash is `app.core.identity.identity_hash`, never the alias in clear."""
     return f"id:{kind}:{keyed_hash}".encode()
+
+
+def claims(kind: str, keyed_hash: str) -> bytes:
+    """Which customers an identity was told together with, and when first."""
+    return f"idc:{kind}:{keyed_hash}".encode()
+
+
+def archive_group(group: int) -> bytes:
+    """How far the archive of a group of shards is, and who writes it."""
+    return b"ctl:archive:%d" % group
 
 
 def identity_prefix(kind: str) -> bytes:
