@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from math import log
+from math import inf, log
 from typing import Any
 
 from policy.arbitration import unit_draw
@@ -47,7 +47,7 @@ def arm_of(salt: str, shares: tuple[tuple[str, float], ...], subject: str) -> st
         shares: arm → share, adding up to 1; at least one is above 0.
     """
     seed = _hashed(salt, subject)
-    shortest, winner = float("inf"), shares[0][0]
+    shortest, winner = inf, shares[0][0]
     for name, share, stream in _streams(shares):
         lot = -log(1.0 - unit_draw(seed, stream)) / share
         if lot < shortest:

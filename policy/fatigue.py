@@ -58,12 +58,13 @@ def fatigue_factors(
             sent[key] = sent.get(key, 0) + weight
             engaged[key] = engaged.get(key, 0) + weight * contact.engaged
     lowered = {key: 1.0 / (1.0 + _score(fatigue, sent[key], engaged[key]) / fatigue.limit) for key in sent}
-    return [lowered.get(_subject_of(candidate), 1.0) for candidate in candidates]
+    return [lowered.get(subject, 1.0) for subject in _subjects(tuple(candidates))]
 
 
-@lru_cache(maxsize=65536)
-def _subject_of(candidate: Candidate) -> tuple[str, str]:
-    return _subject(candidate.message.category or "", candidate.message.id)
+@lru_cache(maxsize=4096)
+def _subjects(candidates: tuple[Candidate, ...]) -> tuple[tuple[str, str], ...]:
+    """Looked up as a whole: the same candidates are asked about again and again."""
+    return tuple(_subject(candidate.message.category or "", candidate.message.id) for candidate in candidates)
 
 
 def _subject(category: str, message: str) -> tuple[str, str]:

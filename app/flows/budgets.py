@@ -82,7 +82,7 @@ class Budgets:
         exhausted = set()
         for index in dict.fromkeys(index for placement in placements for index in placement.budgets):
             for purse in self._touched(self._budgets[index], now_ms, now_ms + SEND_WITHIN_MS):
-                if not await self._has_room(purse, deadline):
+                if purse.left < 1 and not await self._has_room(purse, deadline):
                     exhausted.add(index)
         return control._replace(exhausted=frozenset(exhausted)) if exhausted else control
 

@@ -39,10 +39,6 @@ class Taking(NamedTuple):
     experiment: Experiment
     arm: str
 
-    @property
-    def exposure(self) -> Exposure:
-        return Exposure(self.experiment.key, self.arm)
-
 
 class Assigned(NamedTuple):
     """The customer's arms in one placement."""
@@ -53,24 +49,24 @@ class Assigned(NamedTuple):
 
 
 TREATED = Assigned()
-_STRENGTH = (Arm.HOLDOUT, Arm.BASELINE, Arm.TREATMENT)
 
 
 def assigned(placement: Placement, situation: Situation, pool: Pool) -> Assigned:
     """Find the customer's arms. Nothing is drawn: they follow from the customer, the region or the decision."""
     if not placement.arms and not placement.experiments:
         return TREATED
-    held = [(trial, arm) for trial in placement.arms if (arm := _held(trial, situation, pool)) is not None]
-    taking = []
+    arm, held, taking = Arm.TREATMENT, [], []
+    for trial in placement.arms:
+        found = _held(trial, situation, pool)
+        if found is not None:
+            held.append(_exposure(trial, found))
+            if found is not arm and (found is Arm.HOLDOUT or arm is Arm.TREATMENT):
+                arm = found  # holdout beats baseline beats treatment
     for experiment in placement.experiments:
         subject = _subject(experiment.by, situation)
         if subject and _in_audience(experiment.audience, pool):
             taking.append(Taking(experiment, arm_of(experiment.salt, experiment.shares, subject)))
-    return Assigned(
-        min((arm for _, arm in held), key=_STRENGTH.index, default=Arm.TREATMENT),
-        tuple(Exposure(trial.key, arm.value) for trial, arm in held),
-        tuple(taking),
-    )
+    return Assigned(arm, tuple(held), tuple(taking))
 
 
 def forced_variant(taking: Sequence[Taking], message: Message) -> int | None:
@@ -99,7 +95,8 @@ def exposures(assigned: Assigned, message: Message | None) -> tuple[Exposure, ..
     """The trials that mattered. `message`: what is sent; None: it was withheld, or there is nothing to send."""
     if message is None or not assigned.taking:
         return assigned.held
-    return (*assigned.held, *(each.exposure for each in assigned.taking if _matters(each.experiment, message)))
+    met = [_exposure(experiment, arm) for experiment, arm in assigned.taking if _matters(experiment, message)]
+    return (*assigned.held, *met)
 
 
 @lru_cache(maxsize=1024)
@@ -108,6 +105,13 @@ def assigned_anew(placement: Placement) -> frozenset[str]:
     return frozenset(experiment.key for experiment in placement.experiments if experiment.by == "decision")
 
 
+@lru_cache(maxsize=1024)
+def _exposure(trial: Arms | Experiment, arm: str) -> Exposure:
+    """A trial has few arms."""
+    return Exposure(trial.key, str(arm))
+
+
+@lru_cache(maxsize=65536)
 def _matters(experiment: Experiment, message: Message) -> bool:
     """Whether some arm would change the variant. An experiment that prescribes none is about what the caller does."""
     if not experiment.variants:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import zlib
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -189,9 +189,11 @@ def _rare_facts(seen: Situation, kinds: dict[ContactKind, int]) -> list[Any]:
     return [outcomes, facts.best_hours, dict(facts.exposures), facts.merge_pending]
 
 
-def _values_read(seen: Situation, placements: Iterable[Placement], gates: Iterable[Gate]) -> Mapping[str, Any]:
+def _values_read(seen: Situation, placements: Sequence[Placement], gates: Sequence[Gate]) -> Mapping[str, Any]:
     """The values without those that no decision may have read: what is switched off, and what is sensitive and was
     not granted in so many words."""
+    if len(placements) == 1:  # whoever asks takes only what the placement may have read
+        return readable(placements[0], seen, gates[0])
     read: dict[str, Any] = {}
     for placement, gated in zip(placements, gates, strict=True):
         values = readable(placement, seen, gated)
