@@ -1,7 +1,7 @@
 # What people do here. `make run` and `make test` need nothing but Python 3.11 or newer; both make what they need.
 #
 #   make run     the server on 127.0.0.1:8000 with an embedded store and demo customers
-#   make test    linters, types, import contracts, tests
+#   make test    linters, types, import contracts, tests       ARGS="tests/unit/policy -k consent"
 #   make lint    the same without the tests
 #   make bench   the standard job against its peers            ARGS="--quick"
 #   make prove   the guarantees again, with many more interleavings: several minutes
@@ -25,8 +25,22 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 run: $(VENV)/.run
 	@exec $(BIN)/nextbest serve --demo $(ARGS)
 
+# Tests that start whole servers wait most of the time: they run beside all others, and tell what they found after them.
+# What is measured by the clock runs last, alone.
+SERVERS := tests/faults tests/guarantees tests/http
+CLOCK   := tests/guarantees/test_g6_latency.py
+
 test: lint
+ifeq ($(ARGS),)
+	@mkdir -p reports
+	@$(BIN)/pytest $(SERVERS) --ignore=$(CLOCK) >reports/servers.txt 2>&1 & servers=$$!; \
+	  trap 'kill $$servers; exit 130' INT TERM; \
+	  $(BIN)/pytest $(addprefix --ignore=,$(SERVERS)); others=$$?; \
+	  wait $$servers; servers=$$?; cat reports/servers.txt; exit $$((servers | others))
+	$(BIN)/pytest $(CLOCK)
+else
 	$(BIN)/pytest $(ARGS)
+endif
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

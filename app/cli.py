@@ -1,6 +1,6 @@
 """The command line. Each command imports what it needs when it runs, so that `nextbest serve` is fast to start.
 
-Places are kept for `import` and `bench`; each will be one function here and one module.
+A place is kept for `bench`; it will be one function here and one module.
 """
 
 from __future__ import annotations
@@ -12,19 +12,24 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
+from app.importing.cli import commands as importing
+
 T = TypeVar("T")
 
 app = typer.Typer(name="nextbest", help="The next best message for a customer.", no_args_is_help=True)
 keys = typer.Typer(help="The keys that callers send as `Authorization: Bearer <key>`.", no_args_is_help=True)
-demo = typer.Typer(help="The demo's customers.", no_args_is_help=True)
+demo = typer.Typer(help="Something to look at: the demo's customers, a shop that is open.", no_args_is_help=True)
 audit = typer.Typer(help="What reviewers ask about a bundle.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
 app.add_typer(demo, name="demo")
 app.add_typer(audit, name="audit")
+app.add_typer(importing, name="import")
 customers = typer.Typer(help="What operators do to customers.", no_args_is_help=True)
 app.add_typer(customers, name="customers")
 deadletters = typer.Typer(help="Events that could not be taken, and why.", no_args_is_help=True)
 app.add_typer(deadletters, name="deadletters")
+features = typer.Typer(help="Features folded from events: training rows, and filling new ones.", no_args_is_help=True)
+app.add_typer(features, name="features")
 
 KeysFile = Annotated[Path, typer.Option("--file", envvar="NEXTBEST_KEYS_FILE", help="The keys file.")]
 FromLog = Annotated[bool, typer.Option("--from-log", help="Read the decision log of the store instead of a file.")]
@@ -51,13 +56,24 @@ def serve(
     port: Annotated[int | None, typer.Option(envvar="NEXTBEST_PORT", help="Port to listen on.")] = None,
     workers: Annotated[int | None, typer.Option(envvar="NEXTBEST_WORKERS", help="Server processes.")] = None,
     data: Annotated[Path | None, typer.Option(envvar="NEXTBEST_DATA", help="Folder of the embedded store.")] = None,
+    event_worker: Annotated[
+        bool | None,
+        typer.Option(envvar="NEXTBEST_EVENT_WORKER", help="Whether a process that works events off is started too."),
+    ] = None,
     with_demo: Annotated[bool, typer.Option("--demo", help="Load the demo's customers, print what to paste.")] = False,
 ) -> None:
     """Starts the server, with an embedded store unless NEXTBEST_REDIS_URL names one. Ctrl-C stops both."""
     from app.serve import CannotServe
     from app.serve import serve as run
 
-    given = {"bundle": bundle, "host": host, "port": port, "workers": workers, "data": data}
+    given = {
+        "bundle": bundle,
+        "host": host,
+        "port": port,
+        "workers": workers,
+        "data": data,
+        "event_worker": event_worker,
+    }
     settings = _settings({name: value for name, value in given.items() if value is not None})
     try:
         run(settings, demo=with_demo)
@@ -225,18 +241,28 @@ def simulate(
 @app.command()
 def why(
     customer: Annotated[str, typer.Argument(help="The customer's key.")],
-    placement: Annotated[str, typer.Argument(help="The slot that would ask.")],
+    placement: Annotated[str | None, typer.Argument(help="The slot that would ask.")] = None,
     message: Annotated[str | None, typer.Option(help="This message's whole way through the checks.")] = None,
     url: Annotated[str, typer.Option(envvar="NEXTBEST_URL", help="Address of the server.")] = "http://127.0.0.1:8000",
     key: Annotated[
         str | None, typer.Option(envvar="NEXTBEST_KEY", help="A key that may `decide` and `read`.", show_envvar=True)
     ] = None,
+    identity: Annotated[bool, typer.Option("--identity", help="Who the customer is instead, edge by edge.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --identity: print JSON.")] = False,
 ) -> None:
     """Why a customer would get a message now, or none, in plain words. Asks a running server and changes nothing. Exit
     code 0: they would get one (with --message: this one), 1: they would not, 2: nobody can tell."""
-    from app import why_report, why_words
+    from app import why_identity, why_report, why_words
     from app.why import CannotTell, Server, ask
 
+    if identity:
+        try:
+            why_identity.answer(Server(url, key), customer, as_json=as_json)
+        except CannotTell as error:
+            _fail(str(error), 2)
+        return
+    if placement is None:
+        _fail("name the placement that would ask, or `--identity`", 2)
     try:
         told = ask(Server(url, key), customer, placement, message)
     except CannotTell as error:
@@ -358,6 +384,109 @@ def deadletters_redrive(
         typer.echo(f"{number} left: {code}")
 
 
+@app.command()
+def worker(
+    bundle: Annotated[
+        Path | None, typer.Option(envvar="NEXTBEST_BUNDLE", help="Folder of the bundle that declares the features.")
+    ] = None,
+    url_of_store: StoreUrl = None,
+) -> None:
+    """Works events off their streams: folds them into features, drops repeats, links identities. `serve` starts one by
+    itself; several may run, and share the work."""
+    from app import worker as working
+    from app.telemetry import log
+
+    settings = _settings({} if bundle is None else {"bundle": bundle})
+    log.configure()
+    try:
+        working.run(settings, url_of_store)
+    except working.CannotWork as error:
+        _fail(str(error))
+
+
+@app.command()
+def archive(
+    once: Annotated[bool, typer.Option("--once", help="Archive what is there now, and end.")] = False,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Archive no more: streams are trimmed without it from now on.")
+    ] = False,
+    bundle: Annotated[
+        Path | None, typer.Option(envvar="NEXTBEST_BUNDLE", help="Folder of the bundle: how long events are kept.")
+    ] = None,
+    url_of_store: StoreUrl = None,
+) -> None:
+    """Archives everything that is collected as Parquet, in NEXTBEST_ARCHIVE, until it is stopped. `serve` does so by
+    itself; several may run."""
+    from app import archive as archiving
+    from app.telemetry import log
+
+    settings = _settings({} if bundle is None else {"bundle": bundle})
+    log.configure()
+    try:
+        if forget:
+            archiving.forget(settings, url_of_store)
+            typer.echo("streams are trimmed without an archive from now on")
+        else:
+            rows = archiving.run(settings, url_of_store, once=once)
+            if once:
+                typer.echo(f"{rows} events archived")
+    except archiving.CannotArchive as error:
+        _fail(str(error))
+
+
+@features.command("vectors")
+def features_vectors(
+    out: Annotated[Path, typer.Option(help="File to write: .parquet, .csv or .ndjson.")],
+    at: Annotated[str | None, typer.Option(help="The instant, such as 2026-12-01T00:00:00Z.")] = None,
+    customers: Annotated[
+        Path | None, typer.Option(help="File of customers, one a line, or `customer,instant`; all when absent.")
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(envvar="NEXTBEST_BUNDLE", help="Folder of the bundle that declares the features.")
+    ] = None,
+    url_of_store: StoreUrl = None,
+) -> None:
+    """Writes the features of customers as they were at a past instant, or at one each: training rows, by the fold that
+    decisions use. What the columns mean is in the file's metadata, and in <file>.json."""
+    from app.vectors_command import whole_in_words, write_vectors
+
+    settings = _settings({} if bundle is None else {"bundle": bundle})
+    done = _or_trouble_with_features(lambda: write_vectors(settings, url_of_store, at, customers, out))
+    typer.echo(f"{done.rows} rows in {out}")
+    if done.whole_from_ms != 0:
+        typer.echo(whole_in_words(done.whole_from_ms), err=True)
+
+
+@features.command("backfill")
+def features_backfill(
+    bundle: Annotated[
+        Path | None, typer.Option(envvar="NEXTBEST_BUNDLE", help="Folder of the bundle that declares the features.")
+    ] = None,
+    partly: Annotated[
+        bool, typer.Option("--partly", help="Fill what there is, where not all events are archived.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only list the features that lack history; exit code 1 if any.")
+    ] = False,
+    url_of_store: StoreUrl = None,
+) -> None:
+    """Fills features that are new in a bundle from what passed before the workers began to fold them. Workers must run
+    with the bundle already. It may be broken off and run again."""
+    from app.backfill_command import backfill, lacking_features
+
+    settings = _settings({} if bundle is None else {"bundle": bundle})
+    if check:
+        lacking = _or_trouble_with_features(lambda: lacking_features(settings, url_of_store))
+        for name in lacking:
+            typer.echo(name)
+        raise typer.Exit(1 if lacking else 0)
+    done = _or_trouble_with_features(lambda: backfill(settings, url_of_store, partly=partly))
+    if not done.features:
+        typer.echo("no feature lacks history")
+        return
+    typer.echo(f"filled for {done.customers} customers: {', '.join(done.features)}")
+
+
 @demo.command("load")
 def demo_load(
     url: Annotated[str, typer.Option(help="Address of the server.")] = "http://127.0.0.1:8000",
@@ -371,6 +500,41 @@ def demo_load(
         typer.echo(f"{load(url, count)['accepted']} customers")
     except (OSError, ValueError) as error:
         _fail(str(error))
+
+
+@demo.command("shop")
+def demo_shop(
+    speed: Annotated[
+        float, typer.Option(min=0.1, max=3_600, help="How fast the crowd lives: 60 is a minute a second.")
+    ] = 60.0,
+    customers: Annotated[int, typer.Option(min=0, max=50_000, help="Customers beside the watched ones.")] = 400,
+    data: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="A file of Online Retail (CSV) instead.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Folder to keep the store in; else it is thrown away.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Port of the server that is started; else a free one.")] = None,
+    url: Annotated[str | None, typer.Option(help="A server that runs already, with the shop's bundle.")] = None,
+    key: Annotated[
+        str | None, typer.Option(envvar="NEXTBEST_KEY", help="A key that may `collect`, `decide` and `read`.")
+    ] = None,
+    url_of_store: Annotated[
+        str | None, typer.Option("--url-of-store", help="With --url: its store, to show the values of features.")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(min=1, help="End by itself after so long.")] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Print lines instead of a screen.")] = False,
+) -> None:
+    """Opens a shop and shows what its customers would get, and why that changes while they look, buy and leave."""
+    from app.demo_shop.command import Wanted, play
+    from app.demo_shop.house import CannotPlay
+
+    try:
+        play(Wanted(speed, customers, data, folder, url, key, url_of_store, seconds, plain, port))
+    except CannotPlay as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        pass  # Ctrl-C is the ordinary way to end it
 
 
 def _settings(given: dict[str, Any]) -> Any:
@@ -401,6 +565,15 @@ def _or_no_letters(act: Callable[[], T]) -> T:
         return act()
     except CannotTell as error:
         _fail(str(error))
+
+
+def _or_trouble_with_features(act: Callable[[], T]) -> T:
+    from app.archive_commands import Trouble
+
+    try:
+        return act()
+    except Trouble as error:
+        _fail(str(error), 2)
 
 
 def _or_trouble(act: Callable[[], T]) -> T:

@@ -25,13 +25,32 @@ from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.admission import Admission
+from app.archiving.layout import GROUPS
+from app.core.identity import customer_hash
+from app.errors import Problem
 from app.flows.budgets import Budgets
 from app.flows.collect import PROPERTIES_DROPPED, Collector
 from app.flows.control import ControlWatch
 from app.flows.decide import Decider
+from app.flows.erase import Erasures
 from app.flows.merge import Merges
 from app.flows.reconcile import Reconciler
-from app.http import batch, customers, decide, decisions, events, health, metrics, outcomes, problems, segment, switches
+from app.http import (
+    batch,
+    customers,
+    decide,
+    decisions,
+    erasure,
+    events,
+    health,
+    identities,
+    metrics,
+    outcomes,
+    problems,
+    segment,
+    suppressions,
+    switches,
+)
 from app.http import bundle as bundle_route
 from app.http.auth import PUBLIC, Authenticator, AuthMiddleware, required_scope
 from app.scoring import ModelRunner
@@ -44,6 +63,9 @@ from app.store.control import ControlStore
 from app.store.decision_log import DecisionLog
 from app.store.decisions import COMMIT, RELEASE, DecisionStore, idempotency_of, trial_names
 from app.store.deployment import ShardsDiffer, claim_shards, shared_hash_key
+from app.store.erasure import Tombstones
+from app.store.erasure_jobs import ErasureJobs, new_erasure
+from app.store.erasure_sweeps import Sweeps
 from app.store.events import EventStore
 from app.store.fields import FieldRegistry, names_of
 from app.store.keys import Keys
@@ -89,7 +111,10 @@ def create_app() -> FastAPI:
     app.state.settings = settings
     app.state.drain = health.Drain()
     problems.install(app, lambda code: app.state.services.metrics.count(series.PROBLEMS, code))
-    routes = (decide, batch, decisions, outcomes, events, segment, customers, bundle_route, switches, metrics, health)
+    routes = (
+        decide, batch, decisions, outcomes, events, segment, customers, erasure, identities, suppressions,
+        bundle_route, switches, metrics, health,
+    )  # fmt: skip
     for module in routes:
         app.include_router(module.router)
     document_keys(app)
@@ -187,6 +212,16 @@ async def open_services(settings: Settings, authenticator: Authenticator, stack:
         wall_clock_s=time.time,
         record_explanation=settings.record_explanation,
     )
+    merges = Merges(MergeStore(client, keys, fields, bundle, strict=strict))
+    erasures = Erasures(
+        Tombstones(client, keys, fields, strict=strict),
+        ErasureJobs(client),
+        Sweeps(client, keys),
+        merges,
+        lambda customer: erased_hash(services, customer),
+        new_erasure,
+        GROUPS,
+    )
     services = Services(
         settings=settings,
         bundle=bundle,
@@ -204,7 +239,8 @@ async def open_services(settings: Settings, authenticator: Authenticator, stack:
         budgets=budgets,
         control=control,
         switches=control_store,
-        merges=Merges(MergeStore(client, keys, fields, bundle, strict=strict)),
+        merges=merges,
+        erasures=erasures,
         decider=decider,
         decision_log=DecisionLog(client, keys),
         bundles=BundleArchive(client, bundle),
@@ -254,6 +290,8 @@ def start(services: Services, stack: AsyncExitStack) -> None:
     stack.push_async_callback(services.control.close)
     services.merges.start()
     stack.push_async_callback(services.merges.close)
+    services.erasures.start()
+    stack.push_async_callback(services.erasures.close)
     services.event_link.start()
     stack.push_async_callback(services.event_link.close)
     beside = (services.authenticator.watch(), look_after(services), services.collector.watch())
@@ -270,6 +308,13 @@ def count_events(counted: Metrics, what: str, n: int) -> None:
 def hashed(services: Services, customer: str) -> str:
     """What stands for a customer in traces."""
     return blake2b(customer.encode(), digest_size=8, key=services.hash_key[:64]).hexdigest()
+
+
+def erased_hash(services: Services, customer: str) -> str:
+    """What stands for a customer in receipts of erasures."""
+    if not services.hash_key:
+        raise Problem("store_unavailable", "the hash key is not read from the store yet", retry_after_s=1)
+    return customer_hash(customer, services.hash_key)
 
 
 async def prepare_store(services: Services, wire: Wire) -> None:

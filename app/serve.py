@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from app.children import Child, running
 from app.keys_file import KeysFileError, read
 from app.settings import Durability, Settings
 
@@ -46,7 +47,16 @@ def serve(settings: Settings, demo: bool = False) -> None:
             from app.welcome import welcome
 
             threading.Thread(target=welcome, args=(url, settings.bundle), daemon=True).start()
-        _run(settings, listener)
+        with running(*_children(settings)):
+            _run(settings, listener)
+
+
+def _children(settings: Settings) -> Iterator[Child]:
+    """What runs beside the server."""
+    if settings.event_worker:
+        yield Child("app.worker")
+    if settings.archive_address() is not None:
+        yield Child("app.archive")
 
 
 def _refuse_to_be_open(settings: Settings) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # whoever makes the parts imports them; this file only names 
     from app.flows.collect import Collector
     from app.flows.control import ControlWatch
     from app.flows.decide import Decider
+    from app.flows.erase import Erasures
     from app.flows.merge import Merges
     from app.flows.reconcile import Reconciler
     from app.http.auth import Authenticator
@@ -56,6 +57,7 @@ class Services:
     control: ControlWatch
     switches: ControlStore
     merges: Merges
+    erasures: Erasures
     decider: Decider
     decision_log: DecisionLog
     bundles: BundleArchive

@@ -77,6 +77,28 @@ class Settings(BaseSettings):
         "events a second for a minute. While no worker runs, the oldest events are trimmed instead.",
     )
 
+    event_worker: bool = Field(
+        True,
+        description="Whether `serve` starts a process that works events off. Turn it off where `nextbest worker` runs on "
+        "machines of its own.",
+    )
+
+    # The archive of events
+    archive: str | None = Field(
+        None,
+        description="Where everything that was collected is kept as Parquet: a folder, or `s3://bucket/folder`, "
+        "`gs://…`. When absent: `archive` in the data folder, and nowhere where `redis_url` names another machine. "
+        "`off`: nowhere, and new features cannot be filled from history.",
+    )
+    archive_flush_s: Annotated[float, Field(gt=0, le=3600)] = Field(
+        30.0,
+        description="Seconds after which an event is in the archive. Until then its stream keeps it. Shorter means "
+        "more and smaller files until their hour is over.",
+    )
+    archive_rows: Annotated[int, Field(ge=1_000, le=1_000_000)] = Field(
+        100_000, description="Events that the archiver writes in one go, and holds in memory: about 1 KB each."
+    )
+
     # The server
     host: str = Field("127.0.0.1", description="Address to listen on. Any but loopback needs `keys_file`.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="Port to listen on; 0 takes a free one.")
@@ -134,6 +156,14 @@ class Settings(BaseSettings):
         if value is not None and len(value.get_secret_value()) < 32:
             raise ValueError("`hash_key` needs 32 characters or more: a short one could be guessed")
         return value
+
+    def archive_address(self) -> str | None:
+        """Where the archive is; None: there is none."""
+        if self.archive is None:
+            # A store on another machine may have servers on several: their folders would hold a part each.
+            shared = self.redis_url is not None and not self.redis_url.get_secret_value().startswith("unix:")
+            return None if shared else str(self.data.absolute() / "archive")
+        return None if self.archive == "off" else self.archive
 
     def listens_on_loopback(self) -> bool:
         """Whether only this machine can reach the server."""

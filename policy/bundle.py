@@ -396,6 +396,7 @@ class Bundle:
     experiments: tuple[Experiment, ...] = ()
     unknown_transactional: Literal["generic", "suppress"] = "generic"  # what silence means for transactional mail
     decisions_retention_s: int | None = None  # None: the log is trimmed by size alone
+    events_retention_s: int | None = None  # of the archive; None: for ever
     #: What is done with personal data on its way, by attribute or kind of identity (`email`, …): the PII matrix.
     handling: Mapping[str, Handling] = field(default_factory=lambda: MappingProxyType({}))
     not_in_force: tuple[str, ...] = ()  # authored parts that this release accepts and does not act on yet

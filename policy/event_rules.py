@@ -18,6 +18,8 @@ from policy.shop_events import SHOP_EVENTS
 PropertyType: TypeAlias = Literal["int", "float", "bool", "string", "enum"]
 #: Longest string of a property that says nothing of it, in bytes: a URL, a search text.
 STRING_BYTES_DEFAULT = 1024
+#: Of a bundle without events: as of an event that says nothing of it.
+LINK_LATENESS_MS = 72 * 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class EventRules:
     """All events of a bundle, by id and by every other name under which they may arrive."""
 
     by_name: Mapping[str, EventRule] = field(default_factory=lambda: MappingProxyType({}))
+    #: How late links between identities are taken, whatever event tells them: as late as any event is.
+    link_lateness_ms: int = LINK_LATENESS_MS
 
     def find(self, name: str) -> EventRule | None:
         """The version in force."""
@@ -71,7 +75,8 @@ def event_rules(documents: Documents) -> EventRules:
     """The events of a bundle that lint has accepted."""
     rules = {each.id: _rule(each, documents) for each in documents.events.events}
     by_name = {name: rules[event] for name, event in names(documents.events.events).items()}
-    return EventRules(MappingProxyType(by_name))
+    link_lateness_ms = max((rule.lateness_ms for rule in rules.values()), default=LINK_LATENESS_MS)
+    return EventRules(MappingProxyType(by_name), link_lateness_ms)
 
 
 def names(events: Iterable[facts.Event]) -> dict[str, str]:

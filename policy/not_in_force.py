@@ -32,7 +32,7 @@ def not_in_force(documents: Documents) -> Iterator[Unused]:
 
 
 def _data(documents: Documents) -> Iterator[Unused]:
-    for name in ("features", "events"):
+    for name in ("features",):
         if getattr(documents.data.retention, name) is not None:
             yield Unused("data.yaml", ("retention", name), f"`retention.{name}`")
     attributes = {attribute.id for attribute in documents.attributes.attributes}

@@ -39,7 +39,8 @@ class CustomerWrite:
 
     Values are JSON scalars as stored, at most 64 bytes each. `owners` are those of the attributes that were set: their
     as-of time becomes the time of the write. `dropped` names attributes that the bundle wants not kept. `why` is the
-    caller's reason, for the history; None: the sources say it.
+    caller's reason, for the history; None: the sources say it. `about`: the customer is told by this alias; `customer`
+    is empty until the store has found whose it is.
     """
 
     customer: str
@@ -51,6 +52,7 @@ class CustomerWrite:
     identities: tuple[Alias, ...] = ()
     dropped: tuple[str, ...] = ()
     why: str | None = None
+    about: Alias | None = None
 
 
 class Mistake(NamedTuple):

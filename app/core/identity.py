@@ -90,6 +90,11 @@ def identity_hash(kind: str, value: str, hash_key: bytes) -> str:
     return blake2b(f"{kind}\0{value}".encode(), digest_size=16, key=key).hexdigest()
 
 
+def customer_hash(customer: str, hash_key: bytes) -> str:
+    """What stands for a customer key where nobody may be named: as for an alias, of a kind that no alias has."""
+    return identity_hash("customer", customer, hash_key)
+
+
 def attribute_hash(name: str, value: str, hash_key: bytes) -> str:
     """What stands for an attribute that the bundle wants hashed: as for an alias, of a kind that no alias has."""
     return identity_hash(f"attribute\0{name}", value, hash_key)

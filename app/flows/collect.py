@@ -12,12 +12,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from app.core.events.event import Arrived, Collected, Letter, Misfit
-from app.core.events.quality import Judged, Receipt, judge, letter_of_nobody
+from app.core.events.quality import Found, Judged, Receipt, judge, letter_of_nobody
 from app.core.events.who import Who, unwanted_kinds, who_is_it
 from app.core.identity import Alias
 from app.errors import Problem
@@ -125,7 +125,7 @@ class Collector:
         """Collect events: when this returns, they are durable. `read` understands one item of their format; `sender` is
         the id of the write key. Raises Problem; sending all of it again is harmless."""
         understood = await self._understood(items, read)
-        aliases = {who.subject for _, who in understood if isinstance(who, Who) and isinstance(who.subject, Alias)}
+        aliases = {alias for _, who in understood if isinstance(who, Who) for alias in _to_resolve(who)}
         now_ms, customers = await self._store.resolve(aliases, self.hash_key)
         pile = await self._judged(understood, customers, Receipt(now_ms, sender, self._chance(8)))
         await self._store.append(pile.events, pile.letters)
@@ -155,7 +155,9 @@ class Collector:
                     pile.put_aside(index, letter_of_nobody(misfit, receipt, self.hash_key, index))
                     continue
                 customer = who.subject if isinstance(who.subject, str) else customers[who.subject]
-                pile.add(index, judge(each, (who, customer), self._rules, receipt, self.hash_key, index))
+                previous = next((customers[alias] for alias in who.previous if alias.kind == "user_id"), "")
+                found = Found(who, customer, previous)
+                pile.add(index, judge(each, found, self._rules, receipt, self.hash_key, index))
         return pile
 
     def _counted(self, tally: Tally) -> None:
@@ -175,3 +177,12 @@ class Collector:
             except Exception as error:  # the store is away: then nothing is collected anyway
                 log.debug("cannot see what the event streams hold: %s", type(error).__name__)
             await asyncio.sleep(LOOK_EVERY_S)
+
+
+def _to_resolve(who: Who) -> Iterable[Alias]:
+    """Whose customers must be looked up: that of an earlier user id is as known as any other."""
+    if isinstance(who.subject, Alias):
+        yield who.subject
+    for alias in who.previous:
+        if alias.kind == "user_id":
+            yield alias

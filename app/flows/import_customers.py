@@ -1,13 +1,13 @@
-"""The import of many customers: lines in, batches to the store, a tally out. Memory is bounded by two batches."""
+"""The import of many customers, or of many stops: lines in, batches to the store, a tally out. Memory is bounded by two
+batches."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
-from app.core.customers import CustomerWrite
 from app.core.lines import Line, LineSplitter
 from app.errors import Problem
 
@@ -20,8 +20,17 @@ LINES_PER_TURN = 16
 #: Rejections that are listed; the rest are counted.
 LISTED_MAX = 1_000
 
-Check = Callable[[bytes], CustomerWrite]
-WriteMany = Callable[[Sequence[CustomerWrite]], Awaitable[Sequence[object]]]
+
+class Write(Protocol):
+    """What a line asks for: a `CustomerWrite`, or a `SuppressionWrite`."""
+
+    @property
+    def dropped(self) -> tuple[str, ...]: ...
+
+
+Checked = TypeVar("Checked", bound=Write)
+Check = Callable[[bytes], Checked]
+WriteMany = Callable[[Sequence[Checked]], Awaitable[Sequence[object]]]
 
 
 @dataclass(slots=True)
@@ -45,14 +54,14 @@ class Tally:
         return tally | ({"dropped": sorted(self.dropped)} if self.dropped else {})
 
 
-class _Import:
+class _Import(Generic[Checked]):
     """One import under way: a batch is filled while the one before it is being written; the order is kept."""
 
-    def __init__(self, check: Check, write_many: WriteMany) -> None:
+    def __init__(self, check: Check[Checked], write_many: WriteMany[Checked]) -> None:
         self.tally = Tally()
         self._check = check
         self._write_many = write_many
-        self._batch: list[tuple[int, CustomerWrite]] = []
+        self._batch: list[tuple[int, Checked]] = []
         self._writing: asyncio.Task[None] | None = None
 
     async def take(self, lines: Sequence[Line]) -> None:
@@ -87,7 +96,7 @@ class _Import:
         except Problem as problem:
             self.tally.refuse(line.number, problem)
 
-    async def _write(self, batch: Sequence[tuple[int, CustomerWrite]]) -> None:
+    async def _write(self, batch: Sequence[tuple[int, Checked]]) -> None:
         results = await self._write_many([write for _, write in batch])
         for (number, _), result in zip(batch, results, strict=True):
             if isinstance(result, Problem):
@@ -96,7 +105,9 @@ class _Import:
                 self.tally.accepted += 1
 
 
-async def import_customers(chunks: AsyncIterator[bytes], check: Check, write_many: WriteMany) -> Tally:
+async def import_customers(
+    chunks: AsyncIterator[bytes], check: Check[Checked], write_many: WriteMany[Checked]
+) -> Tally:
     """Write every good line, in order, and say which were not and why; blank lines are passed over.
 
     Raises the Problem of a store that failed in mid-import, with how many lines were written before; the import can be

@@ -5,6 +5,7 @@
     leave    the loser becomes the winner: whatever is asked or written of it from now on is asked and written of that
     unite    the winner takes in all that the loser held
     repoint  aliases, and customers who had become the loser, point to the winner
+    carry    the loser's shard hands over what was folded of its events; identities of both are looked at again
     settle   the winner waits no longer
     strip    what the loser held is deleted there
     end      the note is forgotten
@@ -59,10 +60,12 @@ class Merges:
         """Let `loser` become `winner`, and return whose all of it is then: who one of them has become already, where
         that is another. Repeating it is harmless.
 
-        Raises Problem `store_unavailable`: the merge may be under way, and will then be finished by some process.
+        Raises Problem `store_unavailable`: the merge may be under way, and will then be finished by some process; and
+        `erased`: one of them was, so that there is nothing to merge.
         """
         for _ in range(TRIES):
             became, into = await self._store.became(loser), await self._store.became(winner)
+            await self._store.refuse_erased(became, into)
             if became == into:
                 # The pointer comes early: it may have been set by somebody who died before the rest was done.
                 for under_way in await self._store.under_way(into):
@@ -76,6 +79,11 @@ class Merges:
             elif await self._finish(merge):
                 return into
         raise Problem("store_unavailable", "other merges of these customers are under way; try again", retry_after_s=1)
+
+    async def finish_into(self, winner: str) -> None:
+        """Finish all merges into a customer that are under way. Raises Problem `store_unavailable`."""
+        for merge in await self._store.under_way(winner):
+            await self._finish(merge)
 
     async def finish_what_was_left(self, older_than_ms: int = LEFT_AFTER_MS) -> int:
         """Take up merges that nobody has tried for a while; how many there were."""
@@ -101,6 +109,7 @@ class Merges:
                 return False
             await store.unite(merge, left)
             await store.repoint(merge, left.aliases)
+            await store.carry(merge, left.aliases)
             await store.settle(merge)
         if expected is not None:
             await store.strip(merge)

@@ -24,7 +24,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 #: Needs no key: probes, the documentation, and what carries its own proof (signed webhooks, unsubscribe tokens).
 PUBLIC = "public"
 
-#: (methods, path, scope), first match wins. A path that ends in `/` stands for everything under it.
+#: (methods, path, scope), first match wins. A path that ends in `/` stands for everything under it, a `*` for one name.
 ROUTES: tuple[tuple[str, str, str], ...] = (
     ("GET", "/health/live", PUBLIC),
     ("GET", "/health/ready", PUBLIC),
@@ -37,9 +37,12 @@ ROUTES: tuple[tuple[str, str, str], ...] = (
     ("POST", "/v1/decide/batch", "decide"),
     ("GET", "/v1/decisions/", "read"),
     ("POST", "/v1/decisions/", "collect"),
+    ("GET", "/v1/customers/*/export", "admin"),  # everything, unmasked
     ("GET", "/v1/customers/", "read"),
     ("PUT POST", "/v1/customers/", "collect"),
+    ("POST", "/v1/suppressions/bulk", "collect"),
     ("DELETE", "/v1/customers/", "admin"),  # erases a customer or lifts a suppression
+    ("GET", "/v1/erasures/", "read"),
     ("POST", "/v1/events", "collect"),
     ("POST", "/v1/track", "collect"),
     ("POST", "/v1/identify", "collect"),
@@ -75,9 +78,17 @@ def required_scope(method: str, path: str) -> str:
     """The scope that a request needs. HEAD needs what GET does."""
     method = "GET" if method == "HEAD" else method
     for methods, route, scope in ROUTES:
-        if method in methods.split() and (path == route or (route[-1] == "/" and path.startswith(route))):
+        if method in methods.split() and _covers(route, path):
             return scope
     return "admin"
+
+
+def _covers(route: str, path: str) -> bool:
+    if "*" in route:
+        before, _, after = route.partition("*")
+        name = path.removeprefix(before).removesuffix(after)
+        return path.startswith(before) and path.endswith(after) and "/" not in name
+    return path == route or (route[-1] == "/" and path.startswith(route))
 
 
 class Authenticator:

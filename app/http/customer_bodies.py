@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -19,7 +20,7 @@ from pydantic import (
 )
 
 from app.core.customers import AttributeChecker, ConsentChange, CustomerWrite, Mistake, scalar_text
-from app.core.identity import KINDS, Alias, Kind, Refusal, alias_of, attribute_hash, key_refusal
+from app.core.identity import KINDS, Alias, Kind, Refusal, alias_of, attribute_hash, key_refusal, resolve_reference
 from app.core.keeping import MATRIX_NAME, identity_handling
 from app.errors import Problem
 from app.http import places
@@ -138,10 +139,16 @@ class CustomerBody(BaseModel):
     why: Why | None = None
 
 
+Reference = Annotated[
+    str | Annotated[dict[Kind, str], Field(min_length=1, max_length=1)],
+    Field(description="The key, or one alias: `user_id`, `anonymous_id`, `email_sha256`, `phone_sha256`, `external`."),
+]
+
+
 class CustomerLine(CustomerBody):
     """A line of an import."""
 
-    customer: str
+    customer: Reference
 
 
 CONSENT = TypeAdapter(ConsentBody)
@@ -171,6 +178,9 @@ class Checker:
         """The write that a body asks for. Raises Problem: `direct_identifier`, `unknown_attribute`,
         `unknown_purpose`, `invalid_request`."""
         check_key(customer)
+        return self._write(customer, body)
+
+    def _write(self, customer: str, body: CustomerBody) -> CustomerWrite:
         mistakes: list[Mistake] = []
         checked = self._attributes.check(body.attributes)
         if checked.undeclared:
@@ -197,7 +207,19 @@ class Checker:
     def line(self, raw: bytes) -> CustomerWrite:
         """A line of an import as a write; raises Problem as `parse` and `write` do."""
         body = parse(LINE, raw)
-        return self.write(body.customer, body)
+        about = self.about(body.customer)
+        if isinstance(about, Alias):
+            return replace(self._write("", body), about=about)
+        return self.write(about, body)
+
+    def about(self, customer: str | Mapping[Kind, str]) -> str | Alias:
+        """Whom a line is about: a key, or an alias that the store can look up. Raises Problem."""
+        found = resolve_reference(customer if isinstance(customer, str) else {**customer})
+        if isinstance(found, Refusal):
+            raise Problem(found.code, found.detail)
+        if isinstance(found, Alias) and found.kind in self._unwanted:
+            raise Problem("invalid_request", f"the bundle collects no `{MATRIX_NAME[found.kind]}` (data.yaml)")
+        return found
 
     def check_purpose(self, purpose: str) -> None:
         if purpose not in self._purposes:

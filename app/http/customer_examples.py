@@ -97,7 +97,7 @@ HISTORY = {
 }
 
 
-def answer(description: str, example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+def answer(description: str, example: dict[str, Any], status: int = 200) -> dict[int | str, dict[str, Any]]:
     """The `responses` entry of a route's own answer."""
     content = {"application/json": {"schema": {"type": "object"}, "example": example}}
-    return {200: {"description": description, "content": content}}
+    return {status: {"description": description, "content": content}}

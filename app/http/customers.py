@@ -48,9 +48,9 @@ WRITES = (*ALWAYS, "malformed_json", "payload_too_large", "future_time", "durabi
 async def write_customers(request: Request) -> Response:
     services = request.app.state.services
     check = bodies.Checker(services.bundle, services.hash_key).line
-    tally = await import_customers(request.stream(), check, _store(request).write_many)
+    tally = await import_customers(request.stream(), check, customer_store(request).write_many)
     services.metrics.add(services.metrics.slot(CUSTOMERS_WRITTEN), tally.accepted)
-    return _json(tally.body())
+    return json_response(tally.body())
 
 
 @router.put(
@@ -61,7 +61,7 @@ async def write_customers(request: Request) -> Response:
     openapi_extra=request_body(bodies.CustomerBody, {"a customer": CUSTOMER}),
     responses={
         **answer("The write is applied", WRITTEN),
-        **problems(*WRITES, "unknown_attribute", "unknown_purpose", "identity_conflict"),
+        **problems(*WRITES, "unknown_attribute", "unknown_purpose", "identity_conflict", "erased"),
     },
 )
 async def write_customer(request: Request, customer: Key) -> Response:
@@ -69,7 +69,7 @@ async def write_customer(request: Request, customer: Key) -> Response:
     body = bodies.parse(bodies.CUSTOMER, await request.body())
     services = request.app.state.services
     write = bodies.Checker(services.bundle, services.hash_key).write(customer, body)
-    return _json(_written(request, await _store(request).write(write)))
+    return json_response(_written(request, await customer_store(request).write(write)))
 
 
 @router.get(
@@ -77,11 +77,11 @@ async def write_customer(request: Request, customer: Key) -> Response:
     summary="What is known of a customer, masked",
     description="Attributes of any sensitivity show their type and age, not their value. Of a customer who was merged "
     "into another, the other is shown.",
-    responses={**answer("The customer", VIEW), **problems(*ALWAYS, "unknown_customer")},
+    responses={**answer("The customer", VIEW), **problems(*ALWAYS, "unknown_customer", "erased")},
 )
 async def read_customer(request: Request, customer: Key) -> Response:
     bodies.check_key(customer)
-    return _json(masked_view(await _reader(request).read(customer), request.app.state.services.bundle))
+    return json_response(masked_view(await _reader(request).read(customer), request.app.state.services.bundle))
 
 
 @router.get(
@@ -89,11 +89,11 @@ async def read_customer(request: Request, customer: Key) -> Response:
     summary="What changed about consent, suppressions and region, when, by whom and why",
     description="The newest first. `at` is when it was said, `recorded_at` when it was taken down; `who` is the id of "
     "the key that said so. `superseded`: a later or a stricter consent was known, and holds.",
-    responses={**answer("The changes", HISTORY), **problems(*ALWAYS, "unknown_customer")},
+    responses={**answer("The changes", HISTORY), **problems(*ALWAYS, "unknown_customer", "erased")},
 )
 async def read_history(request: Request, customer: Key) -> Response:
     bodies.check_key(customer)
-    return _json(history_view(customer, await _reader(request).history(customer)))
+    return json_response(history_view(customer, await _reader(request).history(customer)))
 
 
 @router.put(
@@ -114,8 +114,8 @@ async def write_consent(request: Request, customer: Key, purpose: Purpose, chann
     bodies.Checker(request.app.state.services.bundle).check_purpose(purpose)
     body = bodies.parse(bodies.CONSENT, await request.body())
     change = bodies.consent_change(purpose, channel, body)
-    written = await _store(request).write(CustomerWrite(customer, consents=(change,), why=body.why))
-    return _json(_written(request, written) | {"applied": written.applied[0]})
+    written = await customer_store(request).write(CustomerWrite(customer, consents=(change,), why=body.why))
+    return json_response(_written(request, written) | {"applied": written.applied[0]})
 
 
 @router.put(
@@ -128,10 +128,10 @@ async def write_consent(request: Request, customer: Key, purpose: Purpose, chann
 async def suppress_customer(request: Request, customer: Key, scope: Scope) -> Response:
     bodies.check_key(customer)
     body = bodies.parse(bodies.SUPPRESSION, await request.body())
-    store = _store(request)
+    store = customer_store(request)
     at_ms = bodies.unix_ms(body.at)
-    written = await store.suppress(customer, _every(scope), body.reason, body.source, at_ms, body.why or "")
-    return _json(_written(request, written))
+    written = await store.suppress(customer, every_scope(scope), body.reason, body.source, at_ms, body.why or "")
+    return json_response(_written(request, written))
 
 
 @router.delete(
@@ -150,8 +150,8 @@ async def lift_suppressions(
     if reason is SuppressionReason.ERASED:
         raise Problem("invalid_request", "`erased` is final and cannot be lifted")
     reasons = [reason] if reason else [each for each in SuppressionReason if each is not SuppressionReason.ERASED]
-    lifted = await _store(request).lift(customer, _every(scope), reasons, why or "")
-    return _json(
+    lifted = await customer_store(request).lift(customer, every_scope(scope), reasons, why or "")
+    return json_response(
         {
             "customer": lifted.customer,
             "version": lifted.general_version,
@@ -161,7 +161,7 @@ async def lift_suppressions(
     )
 
 
-def _store(request: Request) -> CustomerStore:
+def customer_store(request: Request) -> CustomerStore:
     services = request.app.state.services
     return CustomerStore(
         services.client,
@@ -186,9 +186,9 @@ def _written(request: Request, written: Written) -> dict[str, Any]:
     return answered | ({"dropped": list(written.dropped)} if written.dropped else {})
 
 
-def _every(scope: str) -> str:
+def every_scope(scope: str) -> str:
     return "*" if scope == "all" else scope
 
 
-def _json(body: dict[str, Any]) -> Response:
+def json_response(body: dict[str, Any]) -> Response:
     return Response(orjson.dumps(body), media_type="application/json")

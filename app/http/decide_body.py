@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from app.core.decision.commit import Idempotency
 from app.core.decision.request import BUDGET_MS_MAX, BUDGET_MS_MIN, PLACEMENTS_MAX, DecideRequest
-from app.core.identity import Refusal, resolve_reference
+from app.core.identity import Alias, Refusal, resolve_reference
+from app.core.keeping import MATRIX_NAME, identity_handling
 from app.errors import Problem
 from app.http import places
 from app.http.customer_bodies import parse as validated
@@ -105,6 +106,10 @@ def _resolve(
     customer = resolve_reference(body.customer)
     if isinstance(customer, Refusal):
         raise Problem(customer.code, customer.detail)
+    if isinstance(customer, Alias) and identity_handling(bundle, customer.kind).drop:
+        name = MATRIX_NAME[customer.kind]
+        detail = f"the bundle collects no `{name}` (data.yaml): name the customer by the key or by another alias"
+        raise Problem("invalid_request", detail, [{"path": f"customer.{customer.kind}", "detail": detail}])
     placements = _placements(body.placements, bundle)
     idempotency = None
     if idempotency_key is not None:

@@ -40,7 +40,7 @@ DIRECT = b"/v1/decide"
 #: NDJSON bodies that are read line by line, bounded by line, not as a whole; and those of events, which are bounded by
 #: what they unpack to.
 STREAMED = frozenset(
-    {b"/v1/decide/batch", b"/v1/customers/bulk", b"/v1/events"}
+    {b"/v1/decide/batch", b"/v1/customers/bulk", b"/v1/suppressions/bulk", b"/v1/events"}
     | {b"/v1/" + name for name in (b"track", b"identify", b"alias", b"page", b"screen", b"group", b"batch")}
 )
 

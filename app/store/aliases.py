@@ -16,7 +16,7 @@ from typing import cast
 from redis.asyncio import Redis
 
 from app.core.customers import CustomerWrite
-from app.core.identity import Alias, identity_hash
+from app.core.identity import Alias, fallback_key, identity_hash
 from app.core.keeping import Keeping
 from app.errors import Problem
 from app.store import keys as key_names
@@ -49,6 +49,16 @@ class Aliases:
         """The customer that an alias is linked to."""
         found = cast("bytes | None", await self.client.get(self.key_of(alias)))
         return None if found is None else found.decode()
+
+    async def customers_of(self, aliases: Sequence[Alias]) -> dict[Alias, str]:
+        """The customer of each; of one that is linked to nobody, its own (`fallback_key`)."""
+        pipeline = self.client.pipeline(transaction=False)
+        for alias in aliases:
+            pipeline.get(self.key_of(alias))
+        return {
+            alias: fallback_key(alias.kind, alias.value, self.hash_key) if owner is None else owner.decode()
+            for alias, owner in zip(aliases, await pipeline.execute(), strict=True)
+        }
 
     async def claim(self, writes: Sequence[CustomerWrite]) -> list[tuple[bytes, ...] | Problem]:
         """For each write, link its identities to its customer: the keys that are newly linked, or, when one belongs to

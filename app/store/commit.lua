@@ -28,9 +28,20 @@
 -- e.g. EVALSHA sha 4 {s017}:p:cus_1 {s017}:l:cus_1 {s017}:decisions {s017}:d:dec_… 3 7 1767225600123 …
 local idempotency = ARGV[7] ~= '0' and KEYS[4]
 local first = idempotency and 5 or 4
+
+-- Whether an answer is from before its customer was erased: then it is nobody's. Its time stands in the base id with
+-- which the value begins, behind one and a half bytes of the shard.
+local function is_erased(seen)
+  local erased = string.match(redis.call('HGET', KEYS[1], '!e') or '', '^%d+')
+  if not erased then return false end
+  local at = string.byte(seen, 2) % 16
+  for i = 3, 7 do at = at * 256 + string.byte(seen, i) end
+  return at <= tonumber(erased)
+end
+
 if idempotency then
   local seen = redis.call('GET', idempotency)
-  if seen then
+  if seen and not is_erased(seen) then
     redis.call('SETRANGE', idempotency, 29, '=')
     return {'twin', seen}
   end
@@ -55,8 +66,9 @@ local writes = contacts > 0 or ARGV[trials]
 local fresh = writes and not versions[1] and not versions[2] and redis.call('EXISTS', KEYS[1]) == 0
 -- What is logged after the fact saw no ledger. One that the store has lost stays lost: with one contact in it, it would
 -- pass for whole and open every limit.
+local erased = ARGV[1] == '*' and redis.call('HEXISTS', KEYS[1], '-*:erased') == 1
 local lost = ARGV[1] == '*' and versions[3] and now - versions[3] < ARGV[8] * 1000 and redis.call('EXISTS', KEYS[2]) == 0
-if contacts > 0 and not became and not lost then
+if contacts > 0 and not became and not lost and not erased then
   redis.call('HSET', KEYS[1], '!l', string.format('%d', ledger_version + contacts), '!t', string.format('%d', now))
   redis.call('ZADD', KEYS[2], unpack(ARGV, 14, trials - 1))
   if ARGV[9] ~= '' then redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[9]) end

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple, cast
 
 from redis.asyncio import Redis
 
-from app.store.customer_trouble import MovedTo, follow, merged_into, store_errors, unknown_customer
+from app.store.customer_trouble import MovedTo, erased, follow, merged_into, store_errors, unknown_customer
 from app.store.described import Profile, describe_profile
 from app.store.fields import FieldRegistry
 from app.store.history import Change, changes_of
 from app.store.keys import Keys
-from app.store.profile import MERGE, UPDATED, UnknownField, merge_of
+from app.store.profile import ERASURE, MERGE, UPDATED, UnknownField, is_tombstone, merge_of
 
 
 class Known(NamedTuple):
@@ -24,7 +24,8 @@ class Known(NamedTuple):
 
 
 class CustomerReader:
-    """Reads customers, off the hot path. Every method raises Problem: `store_unavailable`, `unknown_customer`."""
+    """Reads customers, off the hot path. Every method raises Problem: `store_unavailable`, `unknown_customer`,
+    `erased`."""
 
     def __init__(self, client: Redis, keys: Keys, fields: FieldRegistry) -> None:
         self._client = client
@@ -39,6 +40,8 @@ class CustomerReader:
         """What changed about a customer, the newest first; where several became one, what changed of all of them."""
         with store_errors():
             names = await self._all_who_became_one(customer)
+            if is_tombstone(await cast("Any", self._client.hget(self._keys.profile(names[-1]), ERASURE))):
+                raise erased()
             entries = [(name, entry) for name in names for entry in await self._entries(name)]
             if not entries and not await self._client.hexists(self._keys.profile(names[-1]), UPDATED):
                 raise unknown_customer()
@@ -73,6 +76,8 @@ class CustomerReader:
         became = merge_of(stored.get(MERGE))[1]
         if became is not None:
             return MovedTo(became)
+        if is_tombstone(stored.get(ERASURE)):
+            raise erased()
         if UPDATED not in stored:
             raise unknown_customer()
         try:

@@ -59,3 +59,12 @@ def unknown_customer() -> Problem:
 
 def merging() -> Problem:
     return Problem("store_unavailable", "the customer is being merged with others; try again", retry_after_s=1)
+
+
+def erased() -> Problem:
+    """What whoever asks for, or writes of, a customer who was erased is told."""
+    return Problem(
+        "erased",
+        "this customer was erased, and nothing is kept or written until a consent that was given after that: send it "
+        "with the write (`state` granted, `at` after the erasure)",
+    )

@@ -19,7 +19,7 @@ from app.core.customers import CustomerWrite
 from app.core.keeping import Keeping
 from app.errors import Problem
 from app.store.aliases import Aliases
-from app.store.customer_trouble import MovedTo, follow, merged_into, merging, store_errors, unknown_customer
+from app.store.customer_trouble import MovedTo, erased, follow, merged_into, merging, store_errors, unknown_customer
 from app.store.customer_writes import NOW, names_needed, pack_write
 from app.store.fields import FieldRegistry
 from app.store.keys import Keys
@@ -31,7 +31,7 @@ WRITE = Script.load("write_customer.lua", "history.lua")
 SUPPRESS = Script.load("suppress.lua", "history.lua")
 LIFT = Script.load("lift.lua", "history.lua")
 #: First word of a script's reply; only with `DONE` anything was written.
-REFUSED, DONE, MERGED, ENDS_EARLY = range(4)
+REFUSED, DONE, MERGED, ENDS_EARLY, ERASED = range(5)
 #: How long `strict` durability waits for the disk before it answers 503 `durability_unmet`.
 DURABLE_WITHIN_MS = 1_000
 #: Who is named in the history where no keys are configured, so that callers are not told apart.
@@ -89,7 +89,7 @@ class CustomerStore:
         self._who = who
 
     async def write(self, write: CustomerWrite) -> Written:
-        """Merge one write; raises Problem: `future_time`, `invalid_request`, `identity_conflict`."""
+        """Merge one write; raises Problem: `future_time`, `invalid_request`, `identity_conflict`, `erased`."""
         (result,) = await self.write_many([write])
         if isinstance(result, Problem):
             raise result
@@ -97,8 +97,9 @@ class CustomerStore:
 
     async def write_many(self, writes: Sequence[CustomerWrite]) -> list[Written | Problem]:
         """Merge many writes in order, in one round trip (and one more where aliases are claimed, or where customers
-        became others). One that is refused does not hold up the others."""
+        became others, or are told by an alias). One that is refused does not hold up the others."""
         with store_errors():
+            writes = await self._found(writes)
             results = await self._write_once(writes)
             moved = [
                 (place, replace(writes[place], customer=result.customer))
@@ -148,6 +149,23 @@ class CustomerStore:
 
         return await follow(customer, once)
 
+    async def _found(self, writes: Sequence[CustomerWrite]) -> Sequence[CustomerWrite]:
+        """Whom each is about. An alias that is linked to nobody is linked to its own customer from now on: who comes to
+        be known by it later then has to become that one, and takes in what was said here."""
+        about = {write.about for write in writes if write.about is not None}
+        if not about:
+            return writes
+        customers = await self.aliases.customers_of(tuple(about))
+        found = []
+        for write in writes:
+            alias = write.about
+            if alias is None:
+                found.append(write)
+            else:
+                identities = write.identities if alias in write.identities else (*write.identities, alias)
+                found.append(replace(write, customer=customers[alias], identities=identities, about=None))
+        return found
+
     async def _write_once(self, writes: Sequence[CustomerWrite]) -> list[Written | Problem | MovedTo]:
         claims = await self.aliases.claim(writes)
         allowed = [w for w, claim in zip(writes, claims, strict=True) if not isinstance(claim, Problem)]
@@ -173,7 +191,7 @@ class CustomerStore:
             await self.aliases.give_back(write.customer, claim)
             if reply[0] == MERGED:
                 return MovedTo(reply[1].decode())
-            return _future_time() if reply[0] == REFUSED else _ends_early()
+            return {REFUSED: _future_time, ENDS_EARLY: _ends_early, ERASED: erased}[reply[0]]()
         _, at_ms, version, applied, renew, suppressions = reply
         if renew:
             await self.aliases.renew(write.customer, write.identities, suppressed=suppressions > 0)

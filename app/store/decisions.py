@@ -28,12 +28,13 @@ from app.core.decision.commit import (
     Unknown,
     Unreadable,
 )
+from app.core.decision.ids import reserved_at_ms
 from app.core.identity import Alias, fallback_key, identity_hash
 from app.store.fields import FieldRegistry
 from app.store.keys import CustomerKeys, Keys, identity
 from app.store.ledger import LedgerCodec
 from app.store.link import Link
-from app.store.profile import LAST_CONTACT, UnknownField, exposure_field, exposure_name
+from app.store.profile import ERASURE, LAST_CONTACT, UnknownField, exposure_field, exposure_name
 from app.store.profile_decoder import ProfileDecoder
 from app.store.resp import bulk, command_prefix, pack
 from app.store.scripts import Script
@@ -144,7 +145,8 @@ class DecisionStore:
             got = await self._link.call(packed, replies, deadline)
         except StoreError as error:
             return Unreadable(type(error).__name__, isinstance(error, StoreTimeout))
-        if idempotency is not None and isinstance(got[3], bytes):  # whether the facts can be read or not
+        # Whether the facts can be read or not; but what somebody was answered who was erased is nobody's.
+        if idempotency is not None and isinstance(got[3], bytes) and not _was_erased(got[1], got[3]):
             return await self._twin(keys.idempotency(idempotency.key_hash), got[3], deadline)
         return self._reading(got)
 
@@ -325,6 +327,14 @@ def _kept_value(intent: Intent, idempotency: Idempotency) -> bytes:
     contacts nobody is never taken back, and stands at once."""
     stands = FALLIBLE if intent.contacts else STANDS
     return bytes.fromhex(intent.base) + idempotency.body_hash + stands + intent.answer
+
+
+def _was_erased(profile: Any, value: bytes) -> bool:
+    """Whether an idempotency record is from before its customer was erased."""
+    if not isinstance(profile, list) or ERASURE not in profile:
+        return False
+    erased_ms = profile[profile.index(ERASURE) + 1].partition(b",")[0]
+    return reserved_at_ms(value[:BASE_BYTES]) <= int(erased_ms)
 
 
 def _kept(value: bytes) -> Kept:

@@ -44,7 +44,7 @@ MEMORY_SHARE_MAX = 0.85
 
 _TIME = pack("TIME")
 _GET = command_prefix(2, "GET")
-_ENTRY = bulk(b"*") + bulk(b"e")
+ENTRY = bulk(b"*") + bulk(b"e")
 _LOOK = pack("INFO", "memory") + pack("EXISTS", CTL_EVENTS_CONSUMED)
 FIELD = b"e"
 
@@ -70,7 +70,7 @@ class EventStore:
         self._entry_bytes = 256.0  # a moving average, with what the stream adds
         self._events = [bulk(keys.events(shard)) for shard in range(keys.shards)]
         self._dead = [
-            command_prefix(8, "XADD") + bulk(keys.dead_letters(shard)) + _words("MAXLEN", "~", LETTERS_A_SHARD) + _ENTRY
+            command_prefix(8, "XADD") + bulk(keys.dead_letters(shard)) + _words("MAXLEN", "~", LETTERS_A_SHARD) + ENTRY
             for shard in range(keys.shards)
         ]
         #: Why nothing may be collected; None while it may.
@@ -141,9 +141,9 @@ class EventStore:
     def _head(self) -> tuple[bytes, bytes]:
         """What stands before and after the name of the stream."""
         if self._consumed:
-            return command_prefix(5, "XADD"), _ENTRY
+            return command_prefix(5, "XADD"), ENTRY
         at_most = max(100, round(self._stream_bytes / self._keys.shards / self._entry_bytes))
-        return command_prefix(8, "XADD"), _words("MAXLEN", "~", at_most) + _ENTRY
+        return command_prefix(8, "XADD"), _words("MAXLEN", "~", at_most) + ENTRY
 
     def _shard_of(self, letter: Letter) -> int:
         """Where a letter lies: with its customer; nobody's letters are spread."""

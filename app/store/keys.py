@@ -19,6 +19,7 @@ its shard, carry the same hash tag, so that a decision's read and its commit eac
     {s017}:worker              hash    who works the shard's events off, and how far that is
     {s017}:seen:<gen>:<bucket> set     64-bit ids of events that were worked off
     id:<kind>:<keyed hash>     string  identity: alias → customer
+    idc:<kind>:<keyed hash>    hash    which customers an identity was told together with, and when first
     ctl:…                              small control facts; their own slots
 
 The number of shards is fixed for the life of a deployment (`app.store.deployment.claim_shards` holds it to that).
@@ -31,7 +32,10 @@ from zlib import crc32
 
 CTL_EVENTS_CONSUMED = b"ctl:events_consumed"  # exists once a worker reads events: from then on none is trimmed unread
 CTL_CLAIMS_DUE = b"ctl:claims_due"  # identities whose owner is settled at a time
+CTL_BACKFILLED = b"ctl:backfilled"  # lanes that were filled from history, by shard, and features
+CTL_ERASURES = b"ctl:erasures"  # erasures that are not done, by when somebody was last at them
 CTL_FIELDS = b"ctl:fields"
+CTL_FOLD_PLANS = b"ctl:fold_plans"  # which lanes a digest of a plan stands for
 CTL_HASH_KEY = b"ctl:hash_key"
 CTL_MERGES = b"ctl:merges"
 CTL_SHARDS = b"ctl:shards"
@@ -101,6 +105,11 @@ class Keys:
         _, mark, customer = key.partition(b":h:")
         return customer.decode() if mark and key.startswith(b"{") else None
 
+    def customer_of_profile(self, key: bytes) -> str | None:
+        """Whose profile lies under a key; None for keys of other things."""
+        _, mark, customer = key.partition(b":p:")
+        return customer.decode() if mark and key.startswith(b"{") else None
+
     def merges(self, customer: str) -> bytes:
         """Customers who are becoming this one, and how far that is."""
         return b"{s%03d}:m:%b" % (self.shard_of(customer), customer.encode())
@@ -148,6 +157,18 @@ def identity(kind: str, keyed_hash: str) -> bytes:
 def claims(kind: str, keyed_hash: str) -> bytes:
     """Which customers an identity was told together with, and when first."""
     return f"idc:{kind}:{keyed_hash}".encode()
+
+
+def identity_of(key: bytes) -> tuple[str, str] | None:
+    """The kind and the keyed hash of an identity, of its alias or of its claims; None for keys of other things."""
+    name, _, rest = key.decode().partition(":")
+    kind, _, keyed_hash = rest.partition(":")
+    return (kind, keyed_hash) if name in ("id", "idc") else None
+
+
+def erasure(erasure_id: str) -> bytes:
+    """How far an erasure is; and its receipt, when it is done."""
+    return b"ctl:erasure:" + erasure_id.encode()
 
 
 def archive_group(group: int) -> bytes:

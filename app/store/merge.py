@@ -14,14 +14,17 @@ from typing import Any, NamedTuple, cast
 import ormsgpack
 from redis.asyncio import Redis
 
+from app.core.events.commands import carrying
+from app.core.events.entry import encode
 from app.core.keeping import keeping
 from app.errors import Problem
 from app.store.aliases import Aliases
 from app.store.customer_trouble import merged_into, merging, store_errors
+from app.store.events import FIELD
 from app.store.fields import FieldRegistry, names_of
-from app.store.keys import CTL_MERGES, Keys
+from app.store.keys import CTL_CLAIMS_DUE, CTL_MERGES, Keys, claims, identity_of
 from app.store.merge_fields import Held, TakenIn, taken_in
-from app.store.profile import GENERAL_VERSION, LEDGER_VERSION, SUPPRESSION_COUNT, UnknownField
+from app.store.profile import ERASURE, GENERAL_VERSION, LEDGER_VERSION, SUPPRESSION_COUNT, UnknownField, is_tombstone
 from app.store.scripts import Call, Ran, Script
 from policy.bundle import Bundle
 
@@ -83,6 +86,13 @@ class MergeStore:
         """The customer that one has become; its own key where it has not."""
         with store_errors():
             return await merged_into(self._client, self._keys.profile(customer)) or customer
+
+    async def refuse_erased(self, *customers: str) -> None:
+        """Raises Problem `erased` where one of these was: its stop must not become somebody else's."""
+        with store_errors():
+            for customer in customers:
+                if is_tombstone(await cast("Any", self._client.hget(self._keys.profile(customer), ERASURE))):
+                    raise Problem("erased", "one of the customers was erased: there is nothing to merge")
 
     async def begin(self, loser: str, winner: str, who: str, why: str) -> Merge | None:
         """Note that a merge shall be; the same one where it was noted before. None: one of the two is part of another
@@ -152,6 +162,17 @@ class MergeStore:
             profile = self._keys.profile(merge.winner)
             suppressed = await cast("Any", self._client.hexists(profile, SUPPRESSION_COUNT))
             await self._aliases.renew(merge.winner, (), suppressed=bool(suppressed))
+
+    async def carry(self, merge: Merge, aliases: Sequence[bytes]) -> None:
+        """Have the loser's shard hand what was folded of it to the winner's, and have identities of the loser looked at
+        again: what two customers claimed may be one's now. Once or more: the shard drops repeats."""
+        with store_errors():
+            looks = {claims(*found): 0 for key in aliases if (found := identity_of(key)) is not None}
+            if looks:
+                await self._client.zadd(CTL_CLAIMS_DUE, cast("Any", looks), lt=True)
+            if self._bundle.features:
+                entry = encode(carrying(merge.loser, merge.winner, merge.begun_ms))
+                await self._client.xadd(self._keys.events(self._keys.shard_of(merge.loser)), {FIELD: entry})
 
     async def settle(self, merge: Merge, *, done: bool = True) -> None:
         """The merge is over, done or given up: the winner waits no longer. Raises Problem `durability_unmet`."""

@@ -4,11 +4,12 @@
 -- KEYS  1 profile (hash)  2 ledger (zset)  3 aliases (set)  4 history (list)
 -- ARGV  winner
 -- Returns {"left", TIME, profile, ledger with scores, aliases}: all that the loser holds, also where it had become the
---         winner already; or {"merged", customer}: it became another one.
+--         winner already; or {"merged", customer}: it became another one, or, with nobody's name, was erased.
 local profile, pointer = KEYS[1], ">" .. ARGV[1]
 local mark = redis.call("HGET", profile, "!m")
 if mark ~= pointer then
   if mark and string.sub(mark, 1, 1) == ">" then return {"merged", string.sub(mark, 2)} end
+  if redis.call("HEXISTS", profile, "-*:erased") == 1 then return {"merged", ""} end
   redis.call("HSET", profile, "!m", pointer)
   redis.call("HINCRBY", profile, "!g", 1)
 end

@@ -24,7 +24,8 @@
 --
 -- Returns {"ok", ms, effect, …}; {"known", ms}: a repeat, nothing is written; {"future", now ms}: more than 5 s ahead of
 -- the store's clock; {"merged", customer, hash}: this customer became another one, to whom it must be told, with what was
--- taken down here; {"merging"}: what that customer held may not be here yet, so it must be told again a little later.
+-- taken down here; {"merging"}: what that customer held may not be here yet, so it must be told again a little later;
+--         {"erased"}: the customer was, after this was decided.
 --
 -- The hash holds  s x n (latest), r (earliest): times, ms        e p: the customer engaged, responded
 --                 k: kind id     v: counter of the variant       c: what is counted there, sends and responses
@@ -57,6 +58,8 @@ if merge and string.sub(merge, 1, 1) == '>' then
   return {'merged', string.sub(merge, 2), redis.call('HGETALL', outcomes)}
 end
 if merge == 'p' and ARGV[21] then return {'merging'} end
+local erased = string.match(redis.call('HGET', profile, '!e') or '', '^%d+')
+if erased and tonumber(ARGV[5]) <= tonumber(erased) then return {'erased'} end
 
 local known, learnt, entries = {}, {}, redis.call('HGETALL', outcomes)
 if #entries == 0 then

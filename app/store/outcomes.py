@@ -176,6 +176,8 @@ class OutcomeStore:
             reply = await self._run(decision, customer, (*args, b"1", *before))
         if reply[0] == b"merging":
             raise merging()
+        if reply[0] == b"erased":
+            raise Problem("decision_expired", "its customer was erased: nothing more is noted of it")
         return customer, reply
 
     async def _run(self, decision: DecisionId, customer: str, args: tuple[bytes, ...]) -> list[Any]:

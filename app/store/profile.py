@@ -5,6 +5,7 @@
     !u  last customer write, ms: a profile without it holds only traces of contacts     (integer)
     !s  how many suppressions the profile holds; with any there is no TTL               (integer)
     !r  region, ISO 3166    !z  time zone, IANA       !n  language, BCP 47              (text)
+    !e  erased: `<ms>,<id of the erasure>`, with the suppression; `<ms>` alone once a later consent has ended that
     !m  merging: `p` (another customer's data is on its way into this one), or `>` and the customer that this one became
     @<owner id>                  as-of time of that owner's attributes, ms
     @<attribute id>              when an attribute was set that is deleted after a time of its own, ms
@@ -37,6 +38,7 @@ REGION = b"!r"
 TIMEZONE = b"!z"
 LANGUAGE = b"!n"
 MERGE = b"!m"
+ERASURE = b"!e"
 MERGE_PENDING = b"p"
 BEST_HOURS = b"%best_hours"
 ConsentState: TypeAlias = Literal["granted", "denied"]
@@ -122,6 +124,11 @@ def merge_of(raw: bytes | None) -> tuple[bool, str | None]:
     if raw[:1] != b">" or len(raw) < 2:
         raise UnknownField("a mark of merging that cannot be read")
     return False, raw[1:].decode()
+
+
+def is_tombstone(raw: bytes | None) -> bool:
+    """Whether the field `!e` says that the customer is erased, and no consent has ended it."""
+    return raw is not None and b"," in raw
 
 
 def outcome_field(outcome: str, kind_id: bytes) -> bytes:

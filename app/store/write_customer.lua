@@ -19,12 +19,16 @@
 -- Returns {0, now ms}: refused, a consent's time is more than 5 s ahead of the store's clock; or
 --         {2, customer}: this customer became that one, write there; or
 --         {3, now ms}: refused, a consent ends before it begins; or
+--         {4}: refused, the customer was erased, and no consent of the write was given after that; or
 --         {1, now ms, general version, `1` or `0` for each consent: applied or older than what is stored,
 --          1 when there are aliases whose own ttl must be renewed, suppressions held}.
 --
 -- Consent: the later time wins, and at the same time the stricter state; of two grants of one time the one that ends
 -- first, of two refusals the one that ends last. A time within the 5 s is taken as now, so that no stored time can lie
 -- ahead of a withdrawal that comes next.
+--
+-- Who was erased (`!e`) is unknown again: consents from before are passed over, and the first one granted after it ends
+-- the erasure. Until then only refusals are written.
 --
 -- One read and one write of the hash: an import runs this ten thousand times a second.
 local AHEAD_MS = 5000
@@ -41,7 +45,7 @@ for i = 1, #consents, 4 do
   if expires >= 0 and expires <= (at < 0 and now or at) then return {3, now} end
 end
 
-local fields = {"!g", "!s", "!m", "!r"}
+local fields = {"!g", "!s", "!m", "!r", "!e"}
 for i = 1, #general, 2 do
   fields[#fields + 1] = general[i]
 end
@@ -61,6 +65,19 @@ if stored["!m"] and string.sub(stored["!m"], 1, 1) == ">" then
   return {2, string.sub(stored["!m"], 2)}
 end
 
+-- Which consents are from before an erasure, and whether one ends it.
+local erased_at, erasure = string.match(stored["!e"] or "", "^(%d+),?(.*)$")
+local unsaid, ended = {}, false
+if erased_at then
+  for i = 1, #consents, 4 do
+    local at = consents[i + 2]
+    unsaid[i] = at >= 0 and math.min(at, now) <= tonumber(erased_at)
+    ended = ended or (erasure ~= "" and not unsaid[i] and string.sub(consents[i + 1], 1, 1) == "g")
+  end
+  local others = #sets + #deletes + #general + #general_deletes + #identities
+  if erasure ~= "" and not ended and others > 0 then return {4} end
+end
+
 local changed = false
 local changes = {}
 local function set(field, value)
@@ -77,9 +94,16 @@ local function is_stricter(head, expires, old_head, old_expires)
   return expires >= 0 and (old_expires < 0 or expires < old_expires)
 end
 
+if ended then
+  redis.call("HDEL", profile, "-*:erased")
+  stored["!s"] = tonumber(stored["!s"] or 1) - 1
+  if stored["!s"] <= 0 then redis.call("HDEL", profile, "!s") else set("!s", stored["!s"]) end
+  set("!e", erased_at)
+  changes[1] = "~*:erased"
+end
+
 local applied = {}
-for i = 1, #consents, 4 do
-  local field, head, at, expires = consents[i], consents[i + 1], consents[i + 2], consents[i + 3]
+local function apply(field, head, at, expires)
   local old_head, old_at, old_expires
   if stored[field] then
     -- What cannot be read does not stand in the way of what a customer says now.
@@ -88,7 +112,7 @@ for i = 1, #consents, 4 do
   end
   if at < 0 then
     -- Now is never before what is stored, even after the store's clock was set back.
-    at = math.max(now, old_at or 0)
+    at = math.max(now, old_at or 0, erased_at and erased_at + 1 or 0)
   else
     at = math.min(at, now)
   end
@@ -103,7 +127,10 @@ for i = 1, #consents, 4 do
     local late = "x" .. field .. "=" .. value
     if not is_remembered(history, late) then changes[#changes + 1] = late end
   end
-  applied[#applied + 1] = (wins or same) and "1" or "0"
+  return (wins or same) and "1" or "0"
+end
+for i = 1, #consents, 4 do
+  applied[#applied + 1] = unsaid[i] and "0" or apply(consents[i], consents[i + 1], consents[i + 2], consents[i + 3])
 end
 
 for i = 1, #general, 2 do

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from app.core.events.event import Misfits
+from app.core.features.chunk import Results
 from app.errors import PROBLEMS as PROBLEM_CODES
 from policy.codes import Degraded, Step
 
@@ -126,13 +127,21 @@ EVENTS = Family(
 EVENT_PROPERTIES_DROPPED = Family(
     "event_properties_dropped_total", "counter", "Properties of accepted events that the bundle does not declare."
 )
+WORKER_EVENTS = Family(
+    "worker_events_total", "counter", "Entries of event streams by what became of them.", ("result",),
+    _each(tuple(Results)),
+)  # fmt: skip
+WORKER_SHARDS = Family("worker_shards", "gauge", "Shards whose events a process works off.")
+WORKER_LAG_MS = Family(
+    "worker_lag_milliseconds", "gauge", "How far the shard that is the most behind of a process is behind."
+)
 
 #: The order is the layout of a worker's file: a change makes older files unreadable, which restarts the counters.
 FAMILIES: tuple[Family, ...] = (
     DECISIONS, STEP_SECONDS, DECISION_SECONDS, BUDGET_OVERRUNS, STORE_READ_ERRORS, STORE_COMMIT_ERRORS,
     COMMIT_CONFLICTS, COMMIT_UNKNOWN, DEGRADED, MODEL_RUNS, MODEL_FAILURES, PROBLEMS, SHED, REQUESTS_IN_FLIGHT,
     STORE_CONNECTED, CUSTOMERS_WRITTEN, BATCH_LINES, IDEMPOTENT_REPLAYS, RELEASES, SPANS_DROPPED,
-    SWITCHES_OFF, CONTROL_AGE_SECONDS, EVENTS, EVENT_PROPERTIES_DROPPED,
+    SWITCHES_OFF, CONTROL_AGE_SECONDS, EVENTS, EVENT_PROPERTIES_DROPPED, WORKER_EVENTS, WORKER_SHARDS, WORKER_LAG_MS,
 )  # fmt: skip
 BY_NAME = {family.name: family for family in FAMILIES}
 

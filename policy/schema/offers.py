@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from policy import durations
 from policy.schema.types import (
     Authored,
     Condition,
@@ -55,12 +56,25 @@ class ArbitrationTerms(Authored):
     fatigue: bool = Field(True, description="whether fatigue counts, where limits.yaml declares it")
 
 
+#: Hours by days of the week come round within seven days, and what was known of a customer a week ago is no reason to
+#: send: beyond that the caller had better ask when there is something to say.
+MAX_WAIT_S = 7 * 86_400
+
+
+def _wait(text: str) -> str:
+    if durations.seconds(text) > MAX_WAIT_S:
+        raise refuse("out_of_range", f"`{text}` is longer than seven days", "write at most `7d`")
+    return text
+
+
 class SendHours(Authored):
     """The hours of the customer's day in which this placement may send."""
 
     from_: TimeOfDay = Field(alias="from", description="first minute, such as `08:00`")
     until: TimeOfDay = Field(description="end, not included, such as `20:00`")
-    max_wait: Duration = Field("24h", description="longest wait for the next permitted hour")
+    max_wait: Annotated[Duration, AfterValidator(_wait)] = Field(
+        "24h", description="longest wait for the next permitted hour, at most `7d`"
+    )
 
 
 class Placement(Authored):

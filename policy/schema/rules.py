@@ -132,7 +132,7 @@ class Fatigue(Authored):
     """A score that contacts raise and engagement lowers."""
 
     half_life: Duration = Field(description="after this long a contact counts half")
-    contact: float = Field(1.0, description="added by each contact")
+    contact: float = Field(1.0, ge=0, description="added by each contact")
     engagement: float = Field(-1.0, description="added by each contact that was opened or clicked")
     limit: float = Field(gt=0, description="no marketing at or above this score")
 

@@ -1,9 +1,13 @@
 """Days on which the store answers, and only what is switched off cannot be read. Nobody then knows what must not be
-sent: what was off stays off, and after five seconds marketing is suppressed, until the entry is mended."""
+sent: what was off stays off, and after five seconds marketing is suppressed, until the entry is mended.
+
+The server of these tests is made to lose patience sooner; `pytest -m long` waits as long as every other server does.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Iterator
 
@@ -11,11 +15,11 @@ import pytest
 import redis
 
 from app.store.keys import CTL_SWITCHES
-from tests.support.server import Server
+from policy.control import STALE_AFTER_S
+from tests.support.server import ROOT, Server
 from tests.support.valkey import Store
 
 OFF = {"state": "off", "by": "crm_oncall", "why": "the price is wrong"}
-STALE_AFTER_S = 5.0
 FINDING = "the kill switches cannot be read ({}): marketing is suppressed"
 
 
@@ -27,9 +31,20 @@ def spoiled_store() -> Iterator[Store]:
     store.remove()
 
 
+@pytest.fixture(scope="module", params=[2.0, pytest.param(STALE_AFTER_S, marks=pytest.mark.long)])
+def stale_after_s(request: pytest.FixtureRequest) -> float:
+    return float(request.param)
+
+
 @pytest.fixture(scope="module")
-def shared(spoiled_store: Store) -> Iterator[Server]:
-    with Server.on(spoiled_store.url) as server:
+def shared(spoiled_store: Store, stale_after_s: float, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    changed: dict[str, str] = {}
+    if stale_after_s != STALE_AFTER_S:
+        folder = tmp_path_factory.mktemp("impatient")
+        lines = f"import policy.control\npolicy.control.STALE_AFTER_S = {stale_after_s}\n"
+        (folder / "sitecustomize.py").write_text(lines)
+        changed["PYTHONPATH"] = f"{folder}{os.pathsep}{ROOT}"
+    with Server.on(spoiled_store.url, **changed) as server:
         yield server
 
 
@@ -50,8 +65,12 @@ async def until_it_says(server: Server, *findings: str) -> None:
     await asyncio.to_thread(server.wait, lambda: server.findings() == list(findings), 10)
 
 
-async def test_switches_that_cannot_be_read_suppress_marketing_after_five_seconds_and_only_marketing(
-    server: Server, inside: redis.Redis
+def test_nobody_waits_longer_than_five_seconds_for_what_is_switched_off() -> None:
+    assert STALE_AFTER_S == 5.0
+
+
+async def test_switches_that_cannot_be_read_for_so_long_suppress_marketing_and_only_marketing(
+    server: Server, inside: redis.Redis, stale_after_s: float
 ) -> None:
     client = server.client
     await client.welcome("cus_1")
@@ -65,13 +84,13 @@ async def test_switches_that_cannot_be_read_suppress_marketing_after_five_second
     while (answer := await client.decide("cus_1", "open", dry_run=True)).sends:
         answers.append(answer.first["message"]["id"])
         await asyncio.sleep(0.05)
-    stale_after_s = time.monotonic() - spoiled_at
+    spoiled_s = time.monotonic() - spoiled_at
     assert set(answers) == {"open_b"}  # what was off stays off
-    assert STALE_AFTER_S - 0.5 < stale_after_s < STALE_AFTER_S + 0.5
+    assert stale_after_s - 0.5 < spoiled_s < stale_after_s + 0.5
     assert (answer.first["reason"], answer.first["retryable"]) == ("facts_unavailable", True)
     assert (await client.decide("cus_1", "receipt", dry_run=True)).sends
     await until_it_says(server, FINDING.format("WRONGTYPE"))
-    assert server.metric("control_age_seconds") >= STALE_AFTER_S
+    assert server.metric("control_age_seconds") >= stale_after_s
     for asking in (client.ask("GET", "/v1/switches"), client.ask("PUT", "/v1/switches/message/open_a", OFF)):
         refused = await asking
         assert (refused.status, refused.json()["code"]) == (503, "store_unavailable")

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.support.contract import Caller, problem
+from app.core.decision.request import DecideRequest
+from app.core.identity import Alias
+from app.errors import Problem
+from app.http.decide_body import parse, parse_line
+from policy.bundle import Handling
+from tests.support.contract import Caller, contract_bundle, problem
 
 SOUND = {"customer": "cus_sound", "placements": ["weekly"]}
 EMAIL = hashlib.sha256(b"reader@example.com").hexdigest()
@@ -263,6 +270,25 @@ def test_an_alias_that_is_none_is_refused_and_not_repeated(caller: Caller, alias
     answer = post(caller, sound_but(customer=alias))
     problem(answer, 422, "invalid_request")
     assert "@example.com" not in answer.text
+
+
+@pytest.mark.parametrize("parse_any", [parse, parse_line])
+def test_an_alias_of_a_kind_that_the_bundle_does_not_collect_is_refused_with_what_to_send_instead(
+    parse_any: Callable[..., DecideRequest],
+) -> None:
+    without_phones = dataclasses.replace(contract_bundle(), handling={"phone": Handling(drop=True)})
+
+    def parsed(alias: dict[str, str]) -> DecideRequest:
+        given = (None, None) if parse_any is parse else (None,)
+        return parse_any(sound_but(customer=alias), without_phones, "req_1", *given, lambda *_: None)
+
+    with pytest.raises(Problem) as refused:
+        parsed({"phone_sha256": "ab" * 32})
+    assert (refused.value.status, refused.value.code) == (422, "invalid_request")
+    assert "the bundle collects no `phone` (data.yaml): name the customer by the key" in refused.value.detail
+    assert "abab" not in refused.value.detail
+    assert paths(json.loads(refused.value.render())) == ["customer.phone_sha256"]
+    assert parsed({"email_sha256": "ab" * 32}).customer == Alias("email_sha256", "ab" * 32)
 
 
 @pytest.mark.parametrize("kind", ["user_id", "anonymous_id", "email_sha256"])

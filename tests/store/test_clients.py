@@ -33,7 +33,7 @@ async def test_a_replica_is_unfit(own_store: StartStore) -> None:
 
 
 async def test_strict_mode_asks_for_every_write_on_disk(own_store: StartStore) -> None:
-    store = own_store("--appendonly", "no")
+    store = own_store("--appendonly", "no", "--appendfsync", "everysec")
     assert await findings(store.url, strict=True) == [
         "`appendonly` is off: strict mode needs it on",
         "`appendfsync` is `everysec`: strict mode needs `always`",

@@ -24,9 +24,14 @@ MESSAGES = {
 KINDS = {name: ContactKind(f"{of[1]}_{of[0]}", of[0], of[1], name, of[2], "") for name, of in MESSAGES.items()}
 
 
+def page(name: str) -> Any:
+    """A file of cases; every value is text."""
+    return yaml.load((CASES / f"{name}.yaml").read_text(), yaml.BaseLoader)
+
+
 def table(name: str) -> Any:
     """One parameter a case; the sentence is its name."""
-    rows = yaml.load((CASES / f"{name}.yaml").read_text(), yaml.BaseLoader)["cases"]
+    rows = page(name)["cases"]
     sentences = [each["case"] for each in rows]
     assert len(sentences) == len(set(sentences))
     return pytest.mark.parametrize("case", rows, ids=sentences)

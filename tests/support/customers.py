@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 from redis.asyncio import Redis
 
-from app.http import problems
+from app.http import problems, suppressions
 from app.http.auth import Authenticator
 from app.http.customers import router
 from app.store.fields import FieldRegistry, names_of
@@ -74,6 +74,7 @@ class Services:
 def customers_app(services: Services) -> FastAPI:
     app = FastAPI()
     app.include_router(router)
+    app.include_router(suppressions.router)
     problems.install(app, lambda _: None)
     app.state.services = services
     return app

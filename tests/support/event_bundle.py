@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.events.event import Arrived, Misfit
-from app.core.events.quality import Judged, Receipt, judge
+from app.core.events.quality import Found, Judged, Receipt, judge
 from app.core.events.who import unwanted_kinds, who_is_it
 from app.core.identity import fallback_key
 from policy.bundle import Bundle
@@ -31,7 +31,7 @@ def judged(arrived: Arrived | Misfit, receipt: Receipt = RECEIPT, index: int = 0
     assert not isinstance(who, Misfit), who
     subject = who.subject
     customer = subject if isinstance(subject, str) else fallback_key(subject.kind, subject.value, HASH_KEY)
-    return judge(arrived, (who, customer), event_bundle().events, receipt, HASH_KEY, index)
+    return judge(arrived, Found(who, customer), event_bundle().events, receipt, HASH_KEY, index)
 
 
 def told(name: str, properties: dict[str, Any] | None = None, **others: Any) -> Arrived:

@@ -80,7 +80,7 @@ class FaultProxy:
             writer.transport.abort()
 
     def heal(self) -> None:
-        """No faults from now on; frozen bytes go on their way."""
+        """No faults from now on; bytes that were frozen, or came in pieces, go on their way."""
         self._delay_s, self._piece_bytes, self._bytes_left, self._garbage = 0.0, None, None, b""
         self._passing.set()
 
@@ -145,11 +145,13 @@ class FaultProxy:
                     self._bytes_left -= len(data)
 
     async def _write(self, writer: asyncio.StreamWriter, data: bytes) -> None:
-        size = self._piece_bytes or max(1, len(data))
-        for start in range(0, len(data), size):
-            writer.write(data[start : start + size])
+        while data:
+            size = self._piece_bytes or len(data)  # looked at again for each piece: `heal` lets the rest go at once
+            writer.write(data[:size])
+            data = data[size:]
             await writer.drain()
-            await asyncio.sleep(self._piece_every_s)
+            if self._piece_bytes is not None:
+                await asyncio.sleep(self._piece_every_s)
 
     def _forget(self, *writers: asyncio.StreamWriter) -> None:
         for writer in writers:

@@ -47,6 +47,8 @@ class Store:
         # Data outlives `kill` and `stop`: a restarted store has what the old one had acknowledged.
         fixed = ["--port", "0", "--unixsocket", str(self.socket_path), "--dir", str(self.folder), "--save", ""]
         fixed += ["--appendonly", "yes", "--logfile", str(self.folder / "store.log")]
+        # Names of fields and steps of merges wait until they are on disk: up to a second each under `everysec`.
+        fixed += ["--appendfsync", "always"]
         self._process = subprocess.Popen(
             [server_binary(), *fixed, *self._settings, *settings],
             stdin=subprocess.DEVNULL,

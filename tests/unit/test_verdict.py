@@ -244,6 +244,23 @@ def test_the_refusal_of_either_holds_for_both_who_became_one(tale: Tale) -> None
 
 
 @pytest.mark.parametrize(
+    ("from_s", "to_s", "may_be"),
+    [(-1, -0.5, False), (-1, 0.05, True), (-1, 1, True), (0.05, 1, True), (0.2, 1, False)],
+    ids=["over before", "answered meanwhile", "asked before, answered after", "asked meanwhile", "asked after"],
+)
+def test_only_a_question_during_which_its_customer_became_another_may_be_answered_for_that_one(
+    tale: Tale, from_s: float, to_s: float, may_be: bool
+) -> None:
+    tale.says(granted=True, customer="c")
+    tale.says(granted=False, customer="lost")
+    tale.passes(2)
+    tale.merges()  # takes a tenth of a second
+    joined = tale.history.merges[-1].at
+    tale.sends("open", customer="lost", at=Span(joined.start + from_s, joined.start + to_s))
+    assert any("withdrawn consent" in each for each in tale.wrong) is not may_be
+
+
+@pytest.mark.parametrize(
     ("placement", "reason", "code"),
     [
         ("once", "no_admissible_message", "limit_reached"),

@@ -286,6 +286,21 @@ def base_of_record(raw: bytes) -> str:
     return _unpack(raw)[1].hex()  # type: ignore[no-any-return]  # MessagePack has no types
 
 
+class Heading(NamedTuple):
+    """Whose a record is, without its bundle."""
+
+    base: str  # the shared part of its decision ids
+    customer: str
+    now_ms: int
+    decisions: int
+
+
+def heading_of(raw: bytes) -> Heading:
+    """What can be read of a record whatever its bundle was."""
+    unpacked = _unpack(raw)
+    return Heading(unpacked[1].hex(), unpacked[2], unpacked[4], len(unpacked[8]))
+
+
 def _unpack(raw: bytes) -> list[Any]:
     unpacked: list[Any] = ormsgpack.unpackb(zlib.decompress(raw[1:]) if raw.startswith(_DEFLATED) else raw)
     return unpacked

@@ -29,8 +29,10 @@ def encode(event: Collected) -> bytes:
         event.once,
         event.properties,
     ]
-    if event.source or event.edges or event.previous:
+    if event.source or event.edges or event.previous or event.known or event.previous_customer:
         parts += [event.source, _flat(event.edges), _flat(event.previous)]
+    if event.known or event.previous_customer:
+        parts += [event.known, event.previous_customer]
     return ormsgpack.packb(parts)
 
 
@@ -38,7 +40,7 @@ def decode(raw: bytes) -> Collected:
     """Raises ValueError on what no release wrote."""
     parts = _unpacked(raw)
     _, customer, kind, version, occurred, waited, message_id, once, properties, *rest = parts
-    source, edges, previous = rest or ("", (), ())
+    source, edges, previous, *who = rest or ("", (), ())
     return Collected(
         customer,
         kind,
@@ -51,6 +53,7 @@ def decode(raw: bytes) -> Collected:
         _edges(edges),
         _edges(previous),
         source,
+        *who,
     )
 
 
@@ -72,6 +75,8 @@ def encode_letter(letter: Letter) -> bytes:
             _flat(letter.previous),
             letter.source,
             letter.whole,
+            letter.known,
+            letter.previous_customer,
         ]
     )
 
@@ -79,7 +84,7 @@ def encode_letter(letter: Letter) -> bytes:
 def decode_letter(raw: bytes) -> Letter:
     """Raises ValueError on what no release wrote."""
     _, code, detail, customer, kind, version, occurred, received, message_id, properties, *rest = _unpacked(raw)
-    edges, previous, source, whole = rest
+    edges, previous, source, whole, *who = rest
     return Letter(
         Misfit(Misfits(code), detail),
         customer,
@@ -93,6 +98,7 @@ def decode_letter(raw: bytes) -> Letter:
         _edges(previous),
         source,
         whole,
+        *who,
     )
 
 

@@ -35,6 +35,8 @@ class Misfits(StrEnum):
     WRONG_TYPE = "wrong_type"
     OUT_OF_RANGE = "out_of_range"
     TOO_LONG = "too_long"
+    UNFOLDABLE = "unfoldable"  # it was taken, and no feature can be folded from it
+    UNREADABLE = "unreadable"  # an entry of the stream that no release wrote
 
 
 class Misfit(NamedTuple):
@@ -83,6 +85,8 @@ class Collected(NamedTuple):
     edges: tuple[Edge, ...] = ()
     previous: tuple[Edge, ...] = ()  # of an alias: who that was before, under each kind that it may be of
     source: str = ""
+    known: bool = False  # the customer was told by a key or a user id: what was told with it is that customer's
+    previous_customer: str = ""  # of an alias: the customer of the user id that may have been meant
 
     @property
     def event(self) -> Event:
@@ -105,6 +109,8 @@ class Letter(NamedTuple):
     previous: tuple[Edge, ...] = ()
     source: str = ""
     whole: bool = False  # nothing that its declaration asks for is left out
+    known: bool = False  # as of what is collected
+    previous_customer: str = ""
 
     @property
     def redrivable(self) -> bool:

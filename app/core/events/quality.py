@@ -8,7 +8,7 @@ is put aside, masked, to be looked at and judged again. Who belongs to whom is c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from app.core.events.event import Arrived, Collected, Edge, Letter, Misfit, Misfits, Scalar
 from app.core.events.masking import hash64, shown_name, shown_source
@@ -19,8 +19,6 @@ from policy.event_rules import EventRule, EventRules
 
 #: Names of properties beyond these are no event of ours.
 PROPERTIES_MAX = 256
-#: How late links between identities are taken, as of events that say nothing of it.
-LINK_LATENESS_MS = 72 * 3_600_000
 NO_SUCH_VERSION = Misfit(Misfits.UNKNOWN_VERSION, "the bundle has no such version of it")
 #: What these calls say is who somebody is; a bundle may declare an event of the same name to keep more of them.
 LINKING = frozenset({"identify", "alias"})
@@ -47,19 +45,25 @@ class Judged(NamedTuple):
     properties_dropped: int = 0
 
 
-Found: TypeAlias = tuple[Who, str]  # whom it is about, and the customer that this is
+class Found(NamedTuple):
+    """Whom it is about, and the customer that this is; of an alias also the customer of the earlier user id, where it
+    may be one."""
+
+    who: Who
+    customer: str
+    previous_customer: str = ""
 
 
 def judge(arrived: Arrived, found: Found, rules: EventRules, receipt: Receipt, hash_key: bytes, index: int) -> Judged:
     """What becomes of an event. `index`: its place in the request."""
-    who, customer = found
+    who = found.who
     rule = rules.find(arrived.name)
     links = len(who.aliases) > 1 or bool(who.previous) or (bool(who.aliases) and isinstance(who.subject, str))
     if rule is None and not links:
         if arrived.kind in LINKING:
             return Judged(Passed(Misfit(Misfits.UNKNOWN_EVENT, "it links nobody")))
         return Judged(Passed(Misfit(Misfits.UNKNOWN_EVENT, f"the bundle declares no event {shown_name(arrived.name)}")))
-    return _Judge(arrived, who, customer, rule, receipt, hash_key, index).judged(links)
+    return _Judge(arrived, found, rule, receipt, hash_key, index, rules.link_lateness_ms).judged(links)
 
 
 def judge_again(letter: Letter, rules: EventRules, hash_key: bytes) -> Collected | Misfit:
@@ -91,6 +95,8 @@ def judge_again(letter: Letter, rules: EventRules, hash_key: bytes) -> Collected
         letter.edges,
         letter.previous,
         letter.source,
+        letter.known,
+        letter.previous_customer,
     )
 
 
@@ -113,22 +119,24 @@ class _Judge:
     def __init__(
         self,
         arrived: Arrived,
-        who: Who,
-        customer: str,
+        found: Found,
         rule: EventRule | None,
         receipt: Receipt,
         hash_key: bytes,
         index: int,
+        link_lateness_ms: int,
     ) -> None:
-        self._arrived, self._who, self._customer, self._rule = arrived, who, customer, rule
+        self._arrived, self._who, self._customer, self._rule = arrived, found.who, found.customer, rule
+        self._previous_customer = found.previous_customer
         self._receipt, self._hash_key, self._index = receipt, hash_key, index
+        self._link_lateness_ms = link_lateness_ms
 
     def judged(self, links: bool) -> Judged:
         arrived, rule, receipt = self._arrived, self._rule, self._receipt
         when = occurred_at_ms(arrived.at, arrived.sent_at, receipt.at_ms, arrived.zoned)
         if isinstance(when, Misfit):
             return Judged(self._letter(when, None))
-        if receipt.at_ms - when > (LINK_LATENESS_MS if rule is None else rule.lateness_ms):
+        if receipt.at_ms - when > (self._link_lateness_ms if rule is None else rule.lateness_ms):
             return Judged(self._letter(Misfit(Misfits.TOO_OLD, "it is older than the bundle allows"), when))
         edges = self._edges() if links else ()
         if rule is None:
@@ -167,6 +175,8 @@ class _Judge:
             edges,
             self._previous(),
             shown_source(self._arrived.source),
+            bool(edges or self._who.previous) and self._known,
+            self._previous_customer,
         )
 
     def _letter(self, misfit: Misfit, when: int | None) -> Letter:
@@ -185,7 +195,16 @@ class _Judge:
             self._previous(),
             shown_source(self._arrived.source),
             whole,
+            self._known,
+            self._previous_customer,
         )
+
+    @property
+    def _known(self) -> bool:
+        """Whether something was told together with a customer who was told by a key or a user id."""
+        who = self._who
+        links = bool(who.aliases or who.previous)
+        return links and (isinstance(who.subject, str) or who.subject.kind == "user_id")
 
     def _edges(self) -> tuple[Edge, ...]:
         return tuple(edge(alias, self._hash_key) for alias in self._who.aliases)

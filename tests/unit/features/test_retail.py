@@ -1,7 +1,7 @@
 """A year of two shops, folded as it arrives, against the same features in SQL: equal to the last bit.
 
-1,000 customers of Online Retail and of The Complete Journey, each asked at three random positions of the stream; events
-come late, some of them days, and some come twice.
+200 customers of Online Retail and of The Complete Journey, each asked at three random positions of the stream; events
+come late, some of them days, and some come twice. `pytest -m long tests/unit/features` does the same with 1,000.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import csv
 import gzip
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
@@ -49,7 +49,7 @@ hours:           {on: bought, hours: {}, window: 90d}
 """
 LINE = "{properties: {revenue: {type: float}, quantity: {type: int}, product: {type: string}}}"
 PLAN: FoldPlan = plan_of(FEATURES, f"bought: {LINE}\nreturned: {LINE}")
-CUSTOMERS, POSITIONS = 1_000, 3
+POSITIONS = 3
 MINUTE_MS, DAY_MS = 60_000, 86_400_000
 
 
@@ -58,46 +58,74 @@ class Ask(NamedTuple):
     now_ms: int
 
 
-def online_retail() -> Iterator[tuple[str, Event]]:
-    """Every line that a known customer bought or gave back."""
-    for number, row in enumerate(rows_of("online_retail.csv.gz")):
-        if row["CustomerID"]:
-            quantity = int(row["Quantity"])
-            revenue = quantity * float(row["UnitPrice"])
-            yield line_of(number, row["CustomerID"], row["InvoiceDate"], revenue, quantity, row["Description"])
+class Shop(NamedTuple):
+    """A file of lines of baskets, the column that names the customer, and what a row says."""
+
+    file: str
+    customer: str
+    event: Callable[[int, dict[str, str]], Event]
 
 
-def complete_journey() -> Iterator[tuple[str, Event]]:
-    """What a household bought of each department; every thousandth line is made a return, as the data has none."""
-    for number, row in enumerate(rows_of("completejourney_baskets.csv.gz")):
-        quantity = int(row["quantity"]) * (-1 if number % 1_000 == 0 else 1)
-        at, revenue = row["transaction_timestamp"], float(row["sales_value"])
-        yield line_of(number, row["household_id"], at, revenue, quantity, row["department"])
+def online_retail(number: int, row: dict[str, str]) -> Event:
+    """A line that a known customer bought or gave back."""
+    quantity = int(row["Quantity"])
+    return line_of(number, row["InvoiceDate"], quantity * float(row["UnitPrice"]), quantity, row["Description"])
 
 
-def rows_of(name: str) -> Iterator[dict[str, str]]:
-    file = data_folder() / name
-    if not file.exists():
-        pytest.skip(f"{name} is not there: set NEXTBEST_DATA to the folder that holds it")
-    with gzip.open(file, "rt", encoding="utf-8", newline="") as opened:
-        yield from csv.DictReader(opened)
+def complete_journey(number: int, row: dict[str, str]) -> Event:
+    """What a household bought of a department; every hundredth line is made a return, as the data has none."""
+    quantity = int(row["quantity"]) * (-1 if number % 100 == 0 else 1)
+    return line_of(number, row["transaction_timestamp"], float(row["sales_value"]), quantity, row["department"])
 
 
-def line_of(number: int, customer: str, at: str, revenue: float, quantity: int, product: str) -> tuple[str, Event]:
+SHOPS = {
+    "online_retail": Shop("online_retail.csv.gz", "CustomerID", online_retail),
+    "complete_journey": Shop("completejourney_baskets.csv.gz", "household_id", complete_journey),
+}
+
+
+def line_of(number: int, at: str, revenue: float, quantity: int, product: str) -> Event:
     at_ms = int(datetime.fromisoformat(at).replace(tzinfo=UTC).timestamp()) * 1000
     properties = {"revenue": revenue, "quantity": quantity, "product": product}
-    return customer, Event("returned" if quantity < 0 else "bought", at_ms, properties, number.to_bytes(8, "big"))
+    return Event("returned" if quantity < 0 else "bought", at_ms, properties, number.to_bytes(8, "big"))
 
 
-@pytest.fixture(scope="module", params=[online_retail, complete_journey])
-def arrivals(request: pytest.FixtureRequest) -> dict[str, list[Arrival]]:
-    """What 1,000 customers did, in the order in which it arrived."""
+def rows_of(shop: Shop) -> Iterator[tuple[str, int, list[str], list[str]]]:
+    """Customer, number and fields of every row of somebody who is known, and the names of the fields."""
+    file = data_folder() / shop.file
+    if not file.exists():
+        pytest.skip(f"{shop.file} is not there: set NEXTBEST_DATA to the folder that holds it")
+    with gzip.open(file, "rt", encoding="utf-8", newline="") as opened:
+        rows = csv.reader(opened)
+        names = next(rows)
+        place = names.index(shop.customer)
+        for number, row in enumerate(rows):
+            if row[place]:
+                yield row[place], number, row, names
+
+
+def events_of(shop: Shop, customers: int) -> dict[str, list[Event]]:
+    """Of so many customers, chosen at random."""
+    rows = list(rows_of(shop))
+    chosen = random.Random(4).sample(sorted({each[0] for each in rows}), customers)
+    by_customer: dict[str, list[Event]] = {customer: [] for customer in chosen}
+    for customer, number, row, names in rows:
+        if customer in by_customer:
+            by_customer[customer].append(shop.event(number, dict(zip(names, row, strict=True))))
+    return by_customer
+
+
+@pytest.fixture(scope="module", params=[200, pytest.param(1_000, marks=pytest.mark.long)])
+def customers(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@pytest.fixture(scope="module", params=SHOPS)
+def arrivals(request: pytest.FixtureRequest, customers: int) -> dict[str, list[Arrival]]:
+    """What so many customers did, in the order in which it arrived."""
     rng = random.Random(4)
-    by_customer: dict[str, list[Event]] = defaultdict(list)
-    for customer, event in request.param():
-        by_customer[customer].append(event)
-    chosen = rng.sample(sorted(by_customer), CUSTOMERS)
-    return {customer: sorted(delivered(by_customer[customer], rng), key=lambda each: each.at_ms) for customer in chosen}
+    events = events_of(SHOPS[request.param], customers)
+    return {name: sorted(delivered(each, rng), key=lambda arrival: arrival.at_ms) for name, each in events.items()}
 
 
 def delivered(events: list[Event], rng: random.Random) -> Iterator[Arrival]:
@@ -177,7 +205,7 @@ def test_sql_over_all_events_finds_the_same(
         found = connection.execute(SQL)
         names = [column[0] for column in found.description]
         rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-    assert len(rows) == len(offline) == CUSTOMERS * POSITIONS
+    assert len(rows) == len(offline) == len(arrivals) * POSITIONS
     for row, ours in zip(rows, offline, strict=True):
         row["fading_spend"] = int(row["fading_spend"]) / (2**32 * 10**4)
         assert {name: value for name, value in row.items() if name != "ask" and value is not None} == ours

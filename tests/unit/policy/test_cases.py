@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from app.settings import DEMO_BUNDLE
 from policy.bundle import Bundle, Region, Window
@@ -18,33 +15,9 @@ from policy.consent import contact_permission, personalisation_permission, unkno
 from policy.durations import seconds
 from policy.facts import ContactKind
 from policy.limits import customer_zones, fullest_window
+from tests.support.cases import between_ms, instant_ms, page, table
 from tests.support.deciding import DAY_MS, NOW_MS, contact, decide, facts_of, kind
 from tests.support.said import consent_of, suppression_of
-
-CASES = Path(__file__).parents[3] / "policy" / "cases"
-
-
-def page(name: str) -> Any:
-    """A file of cases; every value is text."""
-    return yaml.load((CASES / f"{name}.yaml").read_text(), yaml.BaseLoader)
-
-
-def cases(name: str) -> Any:
-    """One parameter a case; the sentence is its name."""
-    table = page(name)["cases"]
-    sentences = [each["case"] for each in table]
-    assert len(sentences) == len(set(sentences))
-    return pytest.mark.parametrize("case", table, ids=sentences)
-
-
-def instant_ms(text: str) -> int:
-    form = "%Y-%m-%d %H:%M" if " " in text else "%Y-%m-%d"
-    return int(datetime.strptime(text, form).replace(tzinfo=UTC).timestamp() * 1000)
-
-
-def between_ms(text: str) -> tuple[int, int]:
-    first, _, last = text.partition(" to ")
-    return instant_ms(first), instant_ms(last or first)
 
 
 def none_or(text: str | None) -> str | None:
@@ -64,7 +37,7 @@ def country(name: str, law: str) -> Region:
     )
 
 
-@cases("consent")
+@table("consent")
 def test_consent(case: dict[str, Any]) -> None:
     rows = {name: country(name, law) for name, law in page("consent")["countries"].items()}
     rows["default"] = rows.pop("everywhere else")
@@ -83,7 +56,7 @@ def test_consent(case: dict[str, Any]) -> None:
         assert found.basis == ground[0]
 
 
-@cases("limits")
+@table("limits")
 def test_limits(case: dict[str, Any]) -> None:
     at_most, window = limit_of(case["limit"])
     kind_of = ContactKind("weekly", "email", "marketing", "offer", "", "")
@@ -108,7 +81,7 @@ def demo() -> Bundle:
     return load(DEMO_BUNDLE)
 
 
-@cases("ladder")
+@table("ladder")
 def test_ladder(case: dict[str, Any], demo: Bundle) -> None:
     facts = facts_of(
         {name: int(value) for name, value in case["known"].items()},

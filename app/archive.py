@@ -1,0 +1,154 @@
+"""`nextbest archive`: the process that archives what was collected, until it is told to stop.
+
+`serve` starts one beside the event worker. Several may run: each group of shards is worked on by one at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from redis.exceptions import RedisError
+
+from app.archiving.archiver import Archiver
+from app.archiving.folder import Folder
+from app.archiving.layout import GROUPS
+from app.copy_log import NoLog, store_address
+from app.settings import Settings
+from app.store.archive_positions import ArchivePositions
+from app.store.clients import open_client
+from app.store.embedded import EmbeddedStoreError
+from app.store.keys import Keys
+from app.store.whole_log import shards_of
+from app.telemetry import log as logs
+from policy.compile import load
+from policy.reports import BundleError
+
+log = logging.getLogger("nextbest.archive")
+
+#: After a failure the archiver waits so long at first, then twice as long each time.
+PAUSE_S = 1.0
+PAUSE_MAX_S = 60.0
+
+
+class CannotArchive(Exception):
+    """Why there is no archiving, in words for the operator, with the remedy."""
+
+
+def main() -> None:
+    """Run with the settings of the environment, as a child of `serve`."""
+    logs.configure()
+    try:
+        run(Settings())
+    except CannotArchive as error:
+        log.error("%s", error)
+        raise SystemExit(1) from error
+
+
+def run(settings: Settings, address_of_store: str | None = None, *, once: bool = False) -> int:
+    """Archive until SIGINT or SIGTERM, or with `once` until all that is there is archived; how many rows. Raises
+    CannotArchive."""
+    address = settings.archive_address()
+    if address is None:
+        raise CannotArchive("no archive is set up: name a folder or a URL with NEXTBEST_ARCHIVE")
+    try:
+        folder = Folder.at(address)
+        keep_s = load(settings.bundle).events_retention_s
+        with store_address(settings, address_of_store) as url:
+            return asyncio.run(_run(settings, url, folder, keep_s, once))
+    except (NoLog, EmbeddedStoreError, BundleError, ValueError) as error:
+        raise CannotArchive(str(error)) from error
+    except RedisError as error:  # with `once`
+        raise CannotArchive(f"the store failed (`{type(error).__name__}`)") from error
+    except OSError as error:
+        raise CannotArchive(f"the archive cannot be written: {error.strerror or type(error).__name__}") from error
+
+
+def forget(settings: Settings, address_of_store: str | None) -> None:
+    """Let the workers trim without an archive from now on; files stay. The next archiver begins anew, and knows that
+    what was trimmed until then is missing. Raises CannotArchive."""
+
+    async def work(url: str) -> None:
+        async with open_client(url, client_name="nextbest-archive") as client:
+            await ArchivePositions(client, Keys(await shards_of(client) or settings.shards)).forget(GROUPS)
+
+    try:
+        with store_address(settings, address_of_store) as url:
+            asyncio.run(work(url))
+    except (NoLog, EmbeddedStoreError, ValueError, TimeoutError) as error:
+        raise CannotArchive(str(error)) from error
+    except RedisError as error:
+        raise CannotArchive(f"the store failed (`{type(error).__name__}`)") from error
+
+
+async def _run(settings: Settings, url: str, folder: Folder, keep_s: int | None, once: bool) -> int:
+    async with open_client(url, client_name="nextbest-archive") as client:
+        shards = await shards_of(client)
+        if shards is None and once:
+            raise NoLog("this store was never used by a server: nothing was collected here")
+        store = ArchivePositions(client, Keys(shards or settings.shards))
+        owner = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns():x}"
+        keep_ms = None if keep_s is None else keep_s * 1000
+        archiver = Archiver(store, folder, owner, settings.archive_rows, keep_ms)
+        groups = min(GROUPS, store.keys.shards)
+        if once:
+            return await _round(archiver, groups)
+        await _until_stopped(lambda stopped: rounds(archiver, groups, settings.archive_flush_s, stopped))
+        return 0
+
+
+async def _round(archiver: Archiver, groups: int) -> int:
+    visits = [await archiver.visit(group) for group in range(groups)]
+    return sum(visit.rows for visit in visits if visit is not None)
+
+
+async def rounds(archiver: Archiver, groups: int, every_s: float, stopped: asyncio.Event) -> None:
+    """Visit one group after the other, each every `every_s` seconds, until it is stopped: between two visits.
+
+    What goes wrong is logged and tried again, later each time: the streams keep everything until then, and when they
+    are full the server refuses events (429).
+    """
+    trouble = logs.Summary(log, "the archive cannot be written: streams are kept, and nothing is lost", 60.0)
+    pause_s = 0.0
+    while not stopped.is_set():
+        for group in range(groups):
+            try:
+                visit = await archiver.visit(group)
+                pause_s = 0.0
+                if visit is not None and visit.rows:
+                    log.debug("archived", extra={"group": group, "rows": visit.rows, "files": visit.files})
+            except (OSError, RedisError) as error:
+                trouble.note(_what(error))
+                pause_s = min(PAUSE_MAX_S, max(PAUSE_S, 2 * pause_s))
+            await _waited(stopped, max(pause_s, every_s / groups))
+            if stopped.is_set():
+                return
+
+
+def _what(error: Exception) -> str:
+    """An error by its kind: a path or an address is not repeated."""
+    strerror = getattr(error, "strerror", None)
+    return f"{type(error).__name__}: {strerror}" if strerror else type(error).__name__
+
+
+async def _waited(stopped: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stopped.wait(), seconds)
+
+
+async def _until_stopped(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    await work(stopped)
+
+
+if __name__ == "__main__":
+    main()

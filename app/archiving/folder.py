@@ -1,0 +1,192 @@
+"""A folder for Parquet files, on this machine or in an object store, in which a file is there as a whole or not at all.
+
+On this machine a file is written aside, synced to the disk and then moved; whoever takes over from another one clears
+what that had put aside (`clear`), so that somebody who was frozen before the move cannot make it any more. In an object
+store a file appears when its upload completes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from app.archiving.layout import STAGING, Part, day_of, parse
+from app.store.archive_positions import LostGroup, Taken
+
+#: Small enough that reading one shard of sixteen passes most of a file over.
+ROWS_A_ROW_GROUP = 32_768
+
+
+class Staged(Protocol):
+    """A file that is written and not yet there."""
+
+    def publish(self) -> None:
+        """Puts it in its place, over what may be there. Raises OSError: it cannot be, or somebody took over."""
+        ...
+
+    def drop(self) -> None:
+        """Forgets it."""
+        ...
+
+
+class Folder:
+    """An archive's folder. All of these raise OSError."""
+
+    def __init__(self, filesystem: fs.FileSystem, root: str) -> None:
+        self.filesystem = filesystem
+        self.root = root.rstrip("/")
+        self.local = isinstance(filesystem, fs.LocalFileSystem)
+        self._made = 0
+
+    @classmethod
+    def at(cls, address: str) -> Folder:
+        """A folder's path, or a URL that pyarrow knows (`file://`, `s3://`, `gs://`, …). Raises ValueError with what is
+        wrong, never the address itself: it may hold a secret."""
+        if "://" not in address:
+            return cls(fs.LocalFileSystem(), str(Path(address).absolute()))
+        try:
+            return cls(*fs.FileSystem.from_uri(address))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+            raise ValueError(
+                "the archive's address cannot be used: write a folder's path, or `s3://bucket/folder`, `gs://…`, "
+                "`file:///…`"
+            ) from error
+
+    def stage(self, path: str, table: pa.Table, group: int) -> Staged:
+        """Write a table aside."""
+        if not self.local:
+            sink = pa.BufferOutputStream()
+            _write(table, sink)
+            return _Upload(self, path, sink.getvalue())
+        self._made += 1
+        aside = Path(self.root, _staging(group), f"{os.getpid()}-{id(self):x}-{self._made}.tmp")
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with aside.open("wb") as file:
+                _write(table, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            aside.unlink(missing_ok=True)  # a disk that is full must not fill up with halves
+            raise
+        return _Aside(aside, Path(self.root, path))
+
+    def clear(self, group: int) -> None:
+        """Delete what was put aside for a group: by somebody who died, or lost the lease."""
+        if self.local:
+            for left in Path(self.root, _staging(group)).glob("*.tmp"):
+                left.unlink(missing_ok=True)
+
+    def parts(self, below: str = "") -> list[Part]:
+        """The files of the archive in one of its folders, those that do not count included."""
+        selector = fs.FileSelector(f"{self.root}/{below}".rstrip("/"), recursive=True, allow_not_found=True)
+        found = (parse(each.path[len(self.root) + 1 :]) for each in self.filesystem.get_file_info(selector))
+        return [part for part in found if part is not None]
+
+    def folders(self, below: str = "") -> list[str]:
+        """The names of the folders in one."""
+        selector = fs.FileSelector(f"{self.root}/{below}".rstrip("/"), allow_not_found=True)
+        infos = self.filesystem.get_file_info(selector)
+        return sorted(each.base_name for each in infos if each.type == fs.FileType.Directory)
+
+    def hour_folders(self, group: int) -> list[str]:
+        """The folders of a group, an hour each, the earliest first."""
+        days = [name for name in self.folders() if day_of(name) is not None]
+        return [f"{day}/{hour}/group={group:02d}" for day in days for hour in self.folders(day)]
+
+    def delete(self, path: str) -> None:
+        """Delete a file; one that is not there is deleted."""
+        if self.filesystem.get_file_info(self._whole(path)).type != fs.FileType.NotFound:
+            self.filesystem.delete_file(self._whole(path))
+
+    def delete_folder(self, path: str) -> None:
+        if self.filesystem.get_file_info(self._whole(path)).type == fs.FileType.Directory:
+            self.filesystem.delete_dir(self._whole(path))
+
+    def table(self, path: str, **how: Any) -> pa.Table:
+        """A file's rows; `how`: `columns` and `filters`, as pyarrow has them."""
+        return pq.read_table(self._whole(path), filesystem=self.filesystem, partitioning=None, **how)
+
+    def batches(self, path: str, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
+        """A file's rows, a few thousand at a time."""
+        with self.filesystem.open_input_file(self._whole(path)) as source, pq.ParquetFile(source) as file:
+            yield from file.iter_batches(16_384, columns=list(columns))
+
+    def rows(self, path: str) -> int:
+        """How many rows a file has."""
+        with self.filesystem.open_input_file(self._whole(path)) as source, pq.ParquetFile(source) as file:
+            return int(file.metadata.num_rows)
+
+    def _whole(self, path: str) -> str:
+        return f"{self.root}/{path}"
+
+    def put(self, path: str, content: pa.Buffer) -> None:
+        """Write a file in one go, where files appear when they are complete."""
+        self.filesystem.create_dir(self._whole(path).rpartition("/")[0])
+        with self.filesystem.open_output_stream(self._whole(path)) as stream:
+            stream.write(content)
+
+
+async def published(taken: Taken, staged: Staged) -> None:
+    """Put a file in its place, if the group is still held. Raises LostGroup."""
+    try:
+        await taken.keep()
+    except BaseException:
+        staged.drop()
+        raise
+    try:
+        await asyncio.to_thread(staged.publish)
+    except FileNotFoundError as error:  # whoever took over cleared it away
+        raise LostGroup from error
+
+
+class _Aside:
+    def __init__(self, aside: Path, place: Path) -> None:
+        self._aside = aside
+        self._place = place
+
+    def publish(self) -> None:
+        self._place.parent.mkdir(parents=True, exist_ok=True)
+        self._aside.rename(self._place)
+        for folder in (self._place.parent, *self._place.parents[1:4]):  # group, hour, day and root: any may be new
+            _sync(folder)
+
+    def drop(self) -> None:
+        self._aside.unlink(missing_ok=True)
+
+
+class _Upload:
+    def __init__(self, folder: Folder, path: str, content: pa.Buffer) -> None:
+        self._folder = folder
+        self._path = path
+        self._content = content
+
+    def publish(self) -> None:
+        self._folder.put(self._path, self._content)
+
+    def drop(self) -> None:
+        self._content = None
+
+
+def _staging(group: int) -> str:
+    return f"{STAGING}/group-{group:02d}"
+
+
+def _write(table: pa.Table, sink: Any) -> None:
+    pq.write_table(table, sink, compression="zstd", row_group_size=ROWS_A_ROW_GROUP)
+
+
+def _sync(folder: Path) -> None:
+    """A name is on the disk when its folder is."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,204 @@
+"""The demo itself: lets the customers in, tells the server what they do, looks at the watched ones each second."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from operator import itemgetter
+from typing import TypeVar
+
+import redis
+
+from app.demo_shop import changes
+from app.demo_shop.deeds import Deed, Due, Past, Shop, told
+from app.demo_shop.house import EVENTS_A_REQUEST, Door, Refused
+from app.demo_shop.scene import Scene, Told, View
+from app.demo_shop.sight import Seen, StoreSight, WorkerState, look
+
+T = TypeVar("T")
+
+TICK_S = 0.1
+LOOK_EVERY_S = 1.0
+#: The server's word that nothing is missing: without it a type that nobody tells of for a while counts as late.
+HEARTBEAT_EVERY_S = 5.0
+#: How long the worker may take over the past.
+SETTLE_WITHIN_S = 60.0
+SETTLED_MS = 2_500  # the worker says once a second how far it is
+WORKER_WITHIN_S = 10.0  # that it starts at all
+LAG_LOOK_S = 0.005
+LAG_AT_MOST_S = 2.0
+RATE_OVER_S = 5.0
+TOLD_KEPT = 200
+CUSTOMERS_A_REQUEST = 500
+
+
+class Play:
+    """One run of the demo."""
+
+    def __init__(self, door: Door, store: StoreSight | None, shop: Shop, parts: dict[str, str], view: View) -> None:
+        self._door = door
+        self._store = store
+        self._shop = shop
+        self._parts = parts
+        self._view = view
+        self._ids = (f"{time.time_ns():x}-{number}" for number in itertools.count())
+        self._events = 0
+        self._sent: deque[tuple[float, int]] = deque()  # when, how many
+        self._lag_ms: float | None = None
+        self._lag_worst_ms: float | None = None
+        self._decide_ms = 0.0
+        self._last: dict[str, Deed] = {}
+        self._told: deque[Told] = deque(maxlen=TOLD_KEPT)
+        self._seen: list[Seen] = []
+        self._worker: WorkerState | None = None
+        self._waiting: str | None = None
+        self._held: list[Deed] = []  # what the server had no room for yet
+        self._again_at_s = 0.0
+
+    def open(self) -> None:
+        """Everything up to now: who the customers are, what they did. Raises CannotPlay."""
+        self._view.step(f"{len(self._shop.customers)} customers come in")
+        for some in _pieces(self._shop.customers, CUSTOMERS_A_REQUEST):
+            self._door.tell_lines("/v1/customers/bulk", some)
+        self._view.step(f"{len(self._shop.past):,} events of their past")
+        for past in _pieces(self._shop.past, EVENTS_A_REQUEST):
+            self._tell_past(past)
+        self._settle()
+        self._seen = self._look()
+
+    def _tell_past(self, past: Sequence[Past]) -> None:
+        lines = [told(each.deed, next(self._ids), each.at_ms) for each in past]
+        while True:
+            try:
+                self._door.tell_lines("/v1/events", lines)
+            except Refused as refused:
+                if refused.retry_after_s is None:
+                    raise
+                time.sleep(refused.retry_after_s)
+            else:
+                return
+
+    def _settle(self) -> None:
+        """Wait until the worker has folded the past."""
+        if self._store is None:
+            return
+        self._view.step("the event worker folds them")
+        began = time.monotonic()
+        while time.monotonic() - began < SETTLE_WITHIN_S:
+            worker = self._store.worker()
+            if worker.behind_ms is not None and worker.behind_ms < SETTLED_MS:
+                self._view.step(f"folded after {time.monotonic() - began:.1f} s")
+                return
+            if not worker.held and time.monotonic() - began > WORKER_WITHIN_S:
+                self._view.step("no event worker runs (`nextbest worker`): features stay as they are")
+                return
+            time.sleep(TICK_S)
+        self._view.step("the worker is not through yet: what is shown lags behind")
+
+    def run(self, cast: Iterator[tuple[float, Deed]], speed: float, seconds: float | None) -> None:
+        """Until `seconds` are over. `cast` by the wall clock; the shop's own future, `speed` times as fast as that.
+        Raises CannotPlay."""
+        began = time.monotonic()
+        coming = _merged(cast, self._shop.future, speed)
+        due = next(coming, None)
+        look_at_s = beat_at_s = 0.0
+        while seconds is None or time.monotonic() - began < seconds:
+            now_s = time.monotonic() - began
+            batch = self._held
+            while due is not None and due.after_s <= now_s and len(batch) < EVENTS_A_REQUEST:
+                batch.append(due.deed)
+                due = next(coming, None)
+            self._held = []
+            if batch:
+                self._tell(batch, now_s)
+            if now_s >= beat_at_s:
+                beat_at_s = now_s + HEARTBEAT_EVERY_S
+                self._door.tell("/v1/events", {"type": "heartbeat"})
+            if now_s >= look_at_s:
+                look_at_s = now_s + LOOK_EVERY_S
+                self._watch(now_s)
+            self._view.show(self._scene(time.monotonic() - began))
+            time.sleep(max(0.0, TICK_S - (time.monotonic() - began - now_s)))
+
+    def _tell(self, deeds: list[Deed], now_s: float) -> None:
+        """Send what is due; keep it where the server has no room."""
+        if now_s < self._again_at_s:
+            self._held = deeds
+            return
+        watched = [deed.customer for deed in deeds if deed.customer in self._parts]
+        before = self._store.states(watched) if self._store and watched else []
+        sent_s = time.monotonic()
+        try:
+            self._door.tell_lines("/v1/events", [told(deed, next(self._ids)) for deed in deeds])
+        except Refused as refused:
+            if refused.retry_after_s is None:
+                raise
+            self._held, self._again_at_s = deeds, now_s + refused.retry_after_s
+            self._waiting = str(refused)
+            return
+        self._waiting = None
+        self._events += len(deeds)
+        self._sent.append((now_s, len(deeds)))
+        self._last.update((deed.customer, deed) for deed in deeds if deed.customer in self._parts)
+        if self._store and watched and self._worker and self._worker.held:
+            self._time_lag(self._store, watched[0], before[0], sent_s)
+
+    def _time_lag(self, store: StoreSight, customer: str, before: dict[bytes, bytes], sent_s: float) -> None:
+        """How long until what is stored of a customer is another: from before the request to what a decision reads."""
+        while store.states([customer])[0] == before:
+            if time.monotonic() - sent_s > LAG_AT_MOST_S:
+                break
+            time.sleep(LAG_LOOK_S)
+        self._lag_ms = (time.monotonic() - sent_s) * 1000
+        self._lag_worst_ms = max(self._lag_ms, self._lag_worst_ms or 0.0)
+
+    def _watch(self, now_s: float) -> None:
+        before, self._seen = self._seen, self._look()
+        clock = f"{datetime.now().astimezone():%H:%M:%S}"
+        for was, now in zip(before, self._seen, strict=True):
+            self._told.extend(Told(now_s, clock, change) for change in changes.changes(was, now))
+        if self._store:
+            try:
+                self._worker = self._store.worker()
+            except redis.RedisError:
+                self._worker = None
+
+    def _look(self) -> list[Seen]:
+        began = time.monotonic()
+        seen = look(self._door, self._store, list(self._parts))
+        self._decide_ms = (time.monotonic() - began) * 1000
+        return seen
+
+    def _scene(self, now_s: float) -> Scene:
+        while self._sent and self._sent[0][0] < now_s - RATE_OVER_S:
+            self._sent.popleft()
+        lately = sum(count for _, count in self._sent)
+        return Scene(
+            now_s,
+            self._events,
+            lately / min(RATE_OVER_S, max(now_s, 1.0)),
+            self._lag_ms,
+            self._lag_worst_ms,
+            self._decide_ms,
+            self._worker,
+            self._seen,
+            self._parts,
+            self._last,
+            self._told,
+            self._waiting,
+        )
+
+
+def _merged(cast: Iterator[tuple[float, Deed]], future: Iterator[Due], speed: float) -> Iterator[Due]:
+    """Both in order of the wall clock, lazily: either may be without end."""
+    theirs = (Due(after_s, deed) for after_s, deed in cast)
+    crowd = (Due(each.after_s / speed, each.deed) for each in future)
+    return heapq.merge(theirs, crowd, key=itemgetter(0))
+
+
+def _pieces(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[begin : begin + size] for begin in range(0, len(items), size))

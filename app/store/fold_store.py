@@ -1,0 +1,242 @@
+"""Chunks of event streams in the store: read, looked up, and committed, over the shards that a worker holds.
+
+Two round trips a chunk, each pipelined over many shards: what the shards had and hold, and the atomic commit
+(fold_commit.lua), before which goes what other shards' streams get.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from app.core.events.entry import encode, encode_letter
+from app.core.events.event import Collected
+from app.core.features.chunk import Chunk, Stored, StreamEntry, Worked
+from app.core.features.plan import FoldPlan
+from app.store.erasure import erased_of
+from app.store.events import DURABLE_WITHIN_MS, ENTRY, LETTERS_A_SHARD
+from app.store.fold_plans import note_plan
+from app.store.keys import Keys
+from app.store.link import Link
+from app.store.profile import ERASURE
+from app.store.resp import bulk, command_prefix, pack
+from app.store.round_trips import asked, ms_of
+from app.store.scripts import Script
+from app.store.seen_events import Generations, live, packed, questions, with_room
+from app.store.shard_leases import Held
+from app.store.trimming import START, order_of, trim
+from policy.bundle import Bundle
+
+COMMIT = Script.load("fold_commit.lua")
+#: Entries of one shard in one commit. It holds the store for some 3 µs each: decisions wait that long.
+ENTRIES_MAX = 128
+#: In a customer's features: who it became.
+CARRIED_TO = b">"
+
+_TIME = pack("TIME")
+_HGET = command_prefix(3, "HGET")
+_ERASURE = bulk(ERASURE)
+_HGETALL = command_prefix(2, "HGETALL")
+_XADD = command_prefix(5, "XADD")
+
+
+class Backlog(NamedTuple):
+    """What a shard's stream holds after its position."""
+
+    held: Held
+    entries: list[StreamEntry]
+    read_ms: int  # the store's time
+    more: bool  # it holds more than was read
+
+    def commit(self, chunk: Chunk, worked: Worked, known: Known) -> Commit:
+        """What is to be written of it."""
+        return Commit(self.held, chunk, worked, known, self.read_ms)
+
+    @property
+    def is_applied(self) -> bool:
+        """Whether the shard's position is behind all that was read."""
+        return not self.entries or self.held.position == self.entries[-1].id
+
+    @property
+    def lag_ms(self) -> int:
+        """How far the shard is behind."""
+        if self.is_applied and not self.more:
+            return 0
+        return max(0, self.read_ms - order_of(self.held.position)[0]) if self.held.position != START else 0
+
+    def note_applied(self) -> None:
+        """Until when the shard is applied: when it held no more, or else as far as it was read."""
+        held = self.held
+        upto_ms = self.read_ms if self.is_applied and not self.more else order_of(held.position)[0]
+        held.applied_until_ms = max(held.applied_until_ms, upto_ms)
+
+
+class Kept(NamedTuple):
+    """How long things are kept after they were last written, in ms."""
+
+    features_ms: int
+    carried_ms: int  # who a customer became
+
+    @classmethod
+    def of(cls, plan: FoldPlan, bundle: Bundle) -> Kept:
+        """Features are kept as long as they are of use and may be kept."""
+        profile_ms = bundle.profile_retention_s * 1000
+        return cls(min(each for each in (plan.keep_ms, profile_ms) if each), profile_ms)
+
+
+class Known(NamedTuple):
+    """What is to know of a chunk before it is worked off."""
+
+    seen: frozenset[int]  # those of its ids that the shard had
+    stored: Mapping[str, Stored]
+    erased: Mapping[str, int]  # customers who were erased: until when (Unix ms) what was received of them is dropped
+    erasures: bytes  # how many customers of the shard were erased so far
+
+
+class Commit(NamedTuple):
+    """What is to be written of a shard."""
+
+    held: Held
+    chunk: Chunk
+    worked: Worked
+    known: Known
+    now_ms: int
+
+
+class Committed(IntEnum):
+    """What came of it; the numbers are the script's."""
+
+    DONE = 1
+    LOST = 0  # another worker holds the shard
+    MOVED = -1
+    ERASED_MEANWHILE = -2
+
+    @property
+    def is_done(self) -> bool:
+        return self is Committed.DONE
+
+    @property
+    def is_ours_no_more(self) -> bool:
+        """Whether what is known of the shard must be read again, and perhaps cannot."""
+        return self in (Committed.LOST, Committed.MOVED)
+
+
+class NotOnDisk(Exception):
+    """Strict mode: what other streams got is not on disk, so the chunk that it came from is not applied yet."""
+
+
+class FoldStore:
+    """What the worker needs of the store, for one bundle. Its methods raise StoreError and ReplyError."""
+
+    def __init__(self, link: Link, keys: Keys, plan: FoldPlan, kept: Kept, *, strict: bool) -> None:
+        self._link = link
+        self._keys = keys
+        self._plan = plan
+        self._kept = kept
+        self._strict = strict
+
+    async def begin(self, taken: Sequence[Held]) -> None:
+        """Note with which plan shards are folded from now on."""
+        await note_plan(self._link, self._keys, self._plan, [(each.shard, each.token) for each in taken])
+
+    async def read(self, shards: Sequence[Held]) -> list[Backlog]:
+        """What each of them holds after its position, `ENTRIES_MAX` entries at most."""
+        time, *found = await asked(self._link, [_TIME, *(self._after(each) for each in shards)])
+        now_ms = ms_of(time)
+        backlogs = []
+        for held, rows in zip(shards, found, strict=True):
+            entries = [StreamEntry(row[0], row[1][1]) for row in rows]
+            backlogs.append(Backlog(held, entries, now_ms, len(rows) == ENTRIES_MAX))
+        return backlogs
+
+    def _after(self, held: Held) -> bytes:
+        return pack("XRANGE", self._keys.events(held.shard), b"(" + held.position, "+", "COUNT", ENTRIES_MAX)
+
+    async def look_up(self, chunks: Sequence[tuple[Held, Chunk]], now_ms: int) -> list[Known]:
+        """What the shards had of each chunk, and what they hold of its customers."""
+        commands: list[bytes] = []
+        asks = []
+        for held, chunk in chunks:
+            generations = live(held.generations, now_ms)
+            buckets = questions(generations, chunk.ids())
+            customers = chunk.customers(self._plan)
+            asks.append((buckets, customers))
+            commands.append(pack("HGET", self._keys.worker(held.shard), "erasures"))
+            for (number, bucket), ids in buckets.items():
+                commands.append(pack("SMISMEMBER", self._keys.seen(held.shard, number, bucket), *ids))
+            for keys in map(self._keys.of, customers):
+                commands.append(_HGETALL + bulk(keys.features))
+                commands.append(_HGET + bulk(keys.profile) + _ERASURE)
+        replies = iter(await asked(self._link, commands))
+        return [self._known(replies, buckets.values(), customers) for buckets, customers in asks]
+
+    def _known(self, replies: Any, buckets: Iterable[list[int]], customers: Sequence[str]) -> Known:
+        erasures = next(replies) or b"0"
+        seen = {each for ids in buckets for each, found in zip(ids, next(replies), strict=True) if found}
+        stored, erased = {}, {}
+        for customer in customers:
+            stored[customer] = _stored(next(replies))
+            if (erasure := erased_of(next(replies))) is not None:
+                erased[customer] = erasure.until_ms
+        return Known(frozenset(seen), stored, erased, erasures)
+
+    async def append(self, onward: Sequence[Collected]) -> None:
+        """Write what other streams get. Repeats are harmless: they have the ids of what they follow from."""
+        if not onward:
+            return
+        commands = [
+            _XADD + bulk(self._keys.events(self._keys.shard_of(each.customer))) + ENTRY + bulk(encode(each))
+            for each in onward
+        ]
+        await asked(self._link, commands)
+        if self._strict:
+            (synced,) = await asked(self._link, [pack("WAITAOF", 1, 0, DURABLE_WITHIN_MS)])
+            if int(synced[0]) < 1:
+                raise NotOnDisk
+
+    async def trim(self, shards: Sequence[Held]) -> None:
+        """Let go of what is applied and archived."""
+        await trim(self._link, self._keys, shards)
+
+    async def commit(self, commits: Sequence[Commit]) -> list[Committed]:
+        """Apply each, all or nothing; `held` moves with it."""
+        grown = [with_room(each.held.generations, len(each.worked.ids), each.now_ms) for each in commits]
+        calls = [self._packed(each, generations) for each, generations in zip(commits, grown, strict=True)]
+        results = [Committed(reply) for reply in await asked(self._link, calls)]
+        for each, generations, result in zip(commits, grown, results, strict=True):
+            if result is Committed.DONE:
+                each.held.position = each.chunk.end
+                if each.worked.ids:
+                    each.held.generations = generations
+        return results
+
+    def _packed(self, commit: Commit, generations: Generations) -> bytes:
+        held, worked, shard = commit.held, commit.worked, commit.held.shard
+        newest = generations[-1]
+        buckets: dict[int, list[int]] = {}
+        for each in worked.ids:
+            buckets.setdefault(newest.bucket(each), []).append(each)
+        keys = [self._keys.worker(shard), self._keys.dead_letters(shard)]
+        keys += [self._keys.seen(shard, newest.number, bucket) for bucket in buckets]
+        keys += [self._keys.of(customer).features for customer in (*worked.states, *worked.carried)]
+        args: list[Any] = [held.token, held.position, commit.chunk.end]
+        args += [packed(generations) if worked.ids else b"", commit.known.erasures, len(buckets)]
+        args += [len(worked.states) + len(worked.carried), len(worked.letters), LETTERS_A_SHARD, newest.ends_ms]
+        for ids in buckets.values():
+            args.append(len(ids))
+            args += ids
+        for groups in worked.states.values():
+            args += [self._kept.features_ms, "g", len(groups)]
+            for key, state in groups.items():
+                args += [key, state]
+        for winner in worked.carried.values():
+            args += [self._kept.carried_ms, ">", 1, CARRIED_TO, winner]
+        args += [encode_letter(letter) for letter in worked.letters]
+        return pack("EVALSHA", COMMIT.sha, len(keys), *keys, *args)
+
+
+def _stored(flat: list[bytes]) -> Stored:
+    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    carried_to = fields.pop(CARRIED_TO, b"")
+    return Stored({str(key, "utf-8"): state for key, state in fields.items()}, str(carried_to, "utf-8"))

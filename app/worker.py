@@ -1,0 +1,164 @@
+"""`nextbest worker`: the process that works events off their streams, until it is told to stop.
+
+`serve` starts one. Any number may run, on any machines: they share the shards, and take over from each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from hiredis import ReplyError
+from redis.asyncio import Redis
+
+from app.copy_log import NoLog, store_address
+from app.core.features.plan import FoldPlan
+from app.core.keeping import keeping
+from app.flows.link_identities import Identities
+from app.flows.merge import Merges
+from app.flows.work_events import EventWorker, Identity
+from app.settings import Durability, Settings
+from app.store.claims import ClaimStore
+from app.store.clients import open_client
+from app.store.deployment import ShardsDiffer, claim_shards, shared_hash_key
+from app.store.embedded import EmbeddedStoreError
+from app.store.fields import FieldRegistry
+from app.store.fold_store import COMMIT, FoldStore, Kept
+from app.store.keys import Keys
+from app.store.link import Link, StoreUnfit, Wire
+from app.store.merge import MergeStore
+from app.store.resp import pack
+from app.store.shard_leases import LEASE_SHARD, ShardLeases
+from app.store.watermarks import RAISE, Watermarks
+from app.telemetry import log as logs
+from app.telemetry import series
+from app.telemetry.metrics import Metrics
+from policy.bundle import Bundle
+from policy.compile import load
+from policy.reports import BundleError
+
+log = logging.getLogger("nextbest.worker")
+RUNTIME_DIR = "NEXTBEST_RUNTIME_DIR"  # set by `serve`: where the metrics of its processes meet
+SCRIPTS = (LEASE_SHARD, COMMIT, RAISE)
+GAUGES_EVERY_S = 0.5
+#: The store answers a few scripts in this; afterwards the connection is tried anew.
+PREPARED_WITHIN_S = 2.0
+
+
+class CannotWork(Exception):
+    """Why there is no worker, in words for the operator, with the remedy."""
+
+
+def main() -> None:
+    """Run with the settings of the environment, as a child of `serve`."""
+    logs.configure()
+    try:
+        run(Settings())
+    except CannotWork as error:
+        log.error("%s", error)
+        raise SystemExit(1) from error
+
+
+def run(settings: Settings, address_of_store: str | None = None) -> None:
+    """Work until SIGINT or SIGTERM. Raises CannotWork."""
+    try:
+        bundle = load(settings.bundle)
+        with store_address(settings, address_of_store) as url:
+            asyncio.run(_run(settings, bundle, url))
+    except (NoLog, EmbeddedStoreError, BundleError, ValueError) as error:
+        raise CannotWork(str(error)) from error
+
+
+async def _run(settings: Settings, bundle: Bundle, url: str) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    await work(settings, bundle, url, stopped)
+
+
+async def work(settings: Settings, bundle: Bundle, url: str, stopped: asyncio.Event) -> None:
+    """Work off the events of a store until it is stopped."""
+    async with AsyncExitStack() as stack:
+        client = open_client(url, client_name="nextbest-worker-control")
+        stack.push_async_callback(client.aclose)
+
+        link = Link(url, client_name="nextbest-worker", on_connect=lambda wire: _prepare(wire, client, settings.shards))
+        link.start()
+        stack.push_async_callback(link.close)
+        while not await link.wait_connected(0.2):
+            if stopped.is_set():
+                return
+        runtime = os.environ.get(RUNTIME_DIR)
+        metrics = Metrics(Path(runtime) if runtime else None, {})
+        stack.callback(metrics.close)
+        identities = await open_identities(settings, bundle, client, stack)
+        worker = assemble(settings, bundle, link, metrics, identities)
+        gauges = asyncio.create_task(_keep_gauges(metrics, link, worker))
+        stack.callback(gauges.cancel)
+        await worker.run(stopped)
+
+
+async def _prepare(wire: Wire, client: Redis, shards: int) -> None:
+    """Runs after every connect: the shards are those of the deployment, and the store knows our scripts."""
+    try:
+        await claim_shards(client, shards)
+    except ShardsDiffer as error:
+        raise StoreUnfit(str(error)) from error
+    await load_scripts(wire)
+
+
+async def load_scripts(wire: Wire) -> None:
+    """Have the store know the worker's scripts. Raises StoreError, ReplyError."""
+    packed = [pack("SCRIPT", "LOAD", script.source) for script in SCRIPTS]
+    deadline = asyncio.get_running_loop().time() + PREPARED_WITHIN_S
+    for reply in await wire.call(b"".join(packed), len(packed), deadline):
+        if isinstance(reply, ReplyError):
+            raise reply
+
+
+async def open_identities(settings: Settings, bundle: Bundle, client: Redis, stack: AsyncExitStack) -> Identities:
+    """Who is who: what chunks of events tell is taken down, settled and merged, beside the worker."""
+    keys, strict = Keys(settings.shards), settings.durability is Durability.STRICT
+    configured = settings.hash_key.get_secret_value() if settings.hash_key else None
+    hash_key = await shared_hash_key(client, configured)
+    merges = Merges(MergeStore(client, keys, FieldRegistry(client), bundle, strict=strict))
+    claims = ClaimStore(client, keys, hash_key, keeping(bundle))
+    identities = Identities(claims, merges, bundle.events.link_lateness_ms)
+    merges.start()
+    stack.push_async_callback(merges.close)
+    identities.start()
+    stack.push_async_callback(identities.close)
+    return identities
+
+
+def assemble(settings: Settings, bundle: Bundle, link: Link, metrics: Metrics, identity: Identity) -> EventWorker:
+    """A worker over a link, under a name that no other process has."""
+    keys, plan = Keys(settings.shards), FoldPlan.of(bundle)
+    return EventWorker(
+        ShardLeases(link, keys, f"{os.getpid()}-{secrets.token_hex(6)}"),
+        FoldStore(link, keys, plan, Kept.of(plan, bundle), strict=settings.durability is Durability.STRICT),
+        Watermarks(link),
+        plan,
+        identity,
+        lambda result, n: metrics.add(metrics.slot(series.WORKER_EVENTS, result), n),
+    )
+
+
+async def _keep_gauges(metrics: Metrics, link: Link, worker: EventWorker) -> None:
+    connected = metrics.slot(series.STORE_CONNECTED)
+    shards, lag = metrics.slot(series.WORKER_SHARDS), metrics.slot(series.WORKER_LAG_MS)
+    while True:
+        metrics.set(connected, int(link.connected))
+        metrics.set(shards, len(worker.held))
+        metrics.set(lag, worker.lag_ms)
+        await asyncio.sleep(GAUGES_EVERY_S)
+
+
+if __name__ == "__main__":
+    main()

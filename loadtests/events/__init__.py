@@ -1,0 +1,1 @@
+"""`make bench-events`: events through the whole machine, beside decisions."""

@@ -1,0 +1,117 @@
+"""How fast history passes: `python -m loadtests.features.archive_bench`.
+
+A generated shop (as in `loadtests.features.bench`) is written as an archive of one group, hour by hour, and folded again
+by the code of `nextbest features vectors`. CPU time of this process, the best of several rounds.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from app.archiving.columns import by_hour
+from app.archiving.folder import Folder
+from app.archiving.history import Replay, Wanted, vectors
+from app.archiving.layout import GROUPS, Part, group_of
+from app.archiving.reading import Snapshot
+from app.archiving.states import States
+from app.core.events.entry import encode
+from app.core.events.event import Collected, Event
+from app.core.features.plan import FoldPlan
+from app.store.archive_positions import Entry, Known
+from app.store.keys import Keys
+from loadtests.features.bench import NOW_MS, TWELVE, TWELVE_MORE, history, least_s, plan_of
+
+SHARDS = 256
+ROUNDS = 3
+
+
+def entries(events: list[tuple[int, Event]], keys: Keys) -> dict[int, list[Entry]]:
+    """Events as they lie in the streams, all of them of one group: what one core works on."""
+    read: dict[int, list[Entry]] = {}
+    for number, (customer, event) in enumerate(events):
+        name = names_of(keys)[customer]
+        told = Collected(
+            name, event.type, 1, event.occurred_at_ms, event.occurred_at_ms, number.to_bytes(8, "big"), b"", event.properties
+        )
+        at = f"{event.occurred_at_ms}-{number}".encode()
+        read.setdefault(keys.shard_of(name), []).append(Entry(at, encode(told)))
+    return read
+
+
+_NAMES: list[str] = []
+
+
+def names_of(keys: Keys) -> list[str]:
+    """Customers of the first group."""
+    number = 0
+    while len(_NAMES) < 400:
+        name = f"cus_{number:07d}"
+        if group_of(keys.shard_of(name)) == 0:
+            _NAMES.append(name)
+        number += 1
+    return _NAMES
+
+
+@contextmanager
+def archive(events: list[tuple[int, Event]]) -> Iterator[tuple[Snapshot, float, int]]:
+    """The archive; CPU seconds that writing it took; its bytes."""
+    keys = Keys(SHARDS)
+    read = entries(events, keys)
+    with tempfile.TemporaryDirectory() as root:
+        folder = Folder.at(root)
+
+        def write() -> None:
+            for hour_ms, rows in by_hour(read).items():
+                folder.stage(Part(hour_ms, 0, 0, 0).path, rows.table(), 0).publish()
+
+        seconds = least_s(write, 1)
+        size = sum(path.stat().st_size for path in Path(root).rglob("*.parquet"))
+        ends = {shard: each[-1].id for shard, each in read.items()}
+        known = {group: Known(1, ends, None, 0) for group in range(GROUPS)}
+        yield Snapshot(folder, SHARDS, known, {}), seconds, size
+
+
+def report(title: str, plan: FoldPlan, seen: Snapshot, number: int) -> None:
+    kept: list[tuple[object, Event]] = []
+
+    def read() -> None:
+        kept.clear()
+        for rows in Replay(plan, seen).slices(None):
+            kept.extend(rows)
+
+    def folded() -> None:
+        replay = Replay(plan, seen)
+        states = States(plan)
+        for row, event in kept:
+            replay.fold(states.get(row.customer), row, event)  # type: ignore[attr-defined, arg-type]
+
+    def whole() -> None:
+        for _ in vectors(Replay(plan, seen), Wanted(NOW_MS + 86_400_000)):
+            pass
+
+    read_s, folded_s, whole_s = least_s(read, ROUNDS), least_s(folded, ROUNDS), least_s(whole, ROUNDS)
+    print(title)
+    for what, seconds in (("read and decode", read_s), ("fold alone", folded_s), ("read, fold, vectors", whole_s)):
+        print(f"  {what:<20} {number / seconds:8,.0f} events/s a core   {seconds / number * 1e6:5.1f} µs")
+
+
+def main() -> None:
+    rng = random.Random(1)
+    events = history(rng)
+    began = time.time()
+    with archive(events) as (seen, seconds, size):
+        number = len(events)
+        print(f"{number:,} events in {sum(len(seen.hours(group)) for group in range(GROUPS)):,} files")
+        print(f"  {'write':<20} {number / seconds:8,.0f} events/s a core   {size / number:5.0f} bytes an event")
+        report("12 features over 3 events", plan_of(TWELVE), seen, number)
+        report("24 features over 3 events", plan_of(TWELVE + TWELVE_MORE), seen, number)
+    print(f"({time.time() - began:.0f} s)")
+
+
+if __name__ == "__main__":
+    main()
