@@ -4,6 +4,7 @@
 #   make test    linters, types, import contracts, tests       ARGS="tests/unit/policy -k consent"
 #   make lint    the same without the tests
 #   make bench   the standard job against its peers            ARGS="--quick"
+#   make bench-events  events through the whole machine, beside decisions   ARGS="--quick"
 #   make prove   the guarantees again, with many more interleavings: several minutes
 #   make train   trains and registers the demo's model         ARGS="--data DIR"
 #   make mutate  makes small mistakes in policy/ and sees which ones the tests notice: an hour   ARGS='"policy.hours*"'
@@ -19,25 +20,24 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
            --no-emit-index-url --no-emit-find-links --strip-extras
 
-.PHONY: run test lint bench prove mutate train lock newcomer clean clients
+.PHONY: run test lint bench bench-events prove mutate train lock newcomer clean clients
 .DEFAULT_GOAL := test
 
 run: $(VENV)/.run
 	@exec $(BIN)/nextbest serve --demo $(ARGS)
 
 # Tests that start whole servers wait most of the time: they run beside all others, and tell what they found after them.
-# What is measured by the clock runs last, alone.
+# Those that look at how long answers take run last, alone.
 SERVERS := tests/faults tests/guarantees tests/http
-CLOCK   := tests/guarantees/test_g6_latency.py
 
 test: lint
 ifeq ($(ARGS),)
 	@mkdir -p reports
-	@$(BIN)/pytest $(SERVERS) --ignore=$(CLOCK) >reports/servers.txt 2>&1 & servers=$$!; \
+	@$(BIN)/pytest $(SERVERS) -m "not clock" >reports/servers.txt 2>&1 & servers=$$!; \
 	  trap 'kill $$servers; exit 130' INT TERM; \
 	  $(BIN)/pytest $(addprefix --ignore=,$(SERVERS)); others=$$?; \
 	  wait $$servers; servers=$$?; cat reports/servers.txt; exit $$((servers | others))
-	$(BIN)/pytest $(CLOCK)
+	$(BIN)/pytest $(SERVERS) -m clock
 else
 	$(BIN)/pytest $(ARGS)
 endif
@@ -51,8 +51,11 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m loadtests.standard.bench $(ARGS)
 
+bench-events: $(VENV)/.dev
+	$(BIN)/python -m loadtests.events.bench $(ARGS)
+
 prove: $(VENV)/.dev
-	$(BIN)/pytest -m long tests/guarantees tests/faults
+	$(BIN)/pytest -m long tests/guarantees tests/faults tests/unit/features
 
 mutate: $(VENV)/.dev
 	nice -n 19 $(BIN)/python -m tests.mutation.run $(ARGS)

@@ -13,20 +13,33 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
+from typing import TypeAlias
 
 from redis.exceptions import RedisError
 
 from app.archiving.archiver import Archiver
+from app.archiving.erasures import take_erasures_on, without_erased
+from app.archiving.filling import features_of, lacking_in
 from app.archiving.folder import Folder
 from app.archiving.layout import GROUPS
+from app.archiving.rewrite import ArchiveBusy
 from app.copy_log import NoLog, store_address
+from app.core.features.backfill import CannotFill
+from app.core.features.plan import FoldPlan
+from app.errors import Problem
 from app.settings import Settings
 from app.store.archive_positions import ArchivePositions
 from app.store.clients import open_client
 from app.store.embedded import EmbeddedStoreError
+from app.store.erasure import Tombstones
+from app.store.erasure_jobs import ErasureJobs
+from app.store.fields import FieldRegistry
+from app.store.fold_plans import FoldPlans
 from app.store.keys import Keys
 from app.store.whole_log import shards_of
 from app.telemetry import log as logs
+from policy.bundle import Bundle
 from policy.compile import load
 from policy.reports import BundleError
 
@@ -35,6 +48,12 @@ log = logging.getLogger("nextbest.archive")
 #: After a failure the archiver waits so long at first, then twice as long each time.
 PAUSE_S = 1.0
 PAUSE_MAX_S = 60.0
+#: When features that lack history are looked for.
+WARN_AFTER_S, WARN_EVERY_S = 30.0, 3600.0
+
+
+#: Does the archive's step of erasures that wait for it.
+Erasures: TypeAlias = Callable[[], Awaitable[int]]
 
 
 class CannotArchive(Exception):
@@ -59,9 +78,9 @@ def run(settings: Settings, address_of_store: str | None = None, *, once: bool =
         raise CannotArchive("no archive is set up: name a folder or a URL with NEXTBEST_ARCHIVE")
     try:
         folder = Folder.at(address)
-        keep_s = load(settings.bundle).events_retention_s
+        bundle = load(settings.bundle)
         with store_address(settings, address_of_store) as url:
-            return asyncio.run(_run(settings, url, folder, keep_s, once))
+            return asyncio.run(_run(settings, url, folder, bundle, once))
     except (NoLog, EmbeddedStoreError, BundleError, ValueError) as error:
         raise CannotArchive(str(error)) from error
     except RedisError as error:  # with `once`
@@ -87,28 +106,55 @@ def forget(settings: Settings, address_of_store: str | None) -> None:
         raise CannotArchive(f"the store failed (`{type(error).__name__}`)") from error
 
 
-async def _run(settings: Settings, url: str, folder: Folder, keep_s: int | None, once: bool) -> int:
+async def _run(settings: Settings, url: str, folder: Folder, bundle: Bundle, once: bool) -> int:
     async with open_client(url, client_name="nextbest-archive") as client:
         shards = await shards_of(client)
         if shards is None and once:
             raise NoLog("this store was never used by a server: nothing was collected here")
         store = ArchivePositions(client, Keys(shards or settings.shards))
         owner = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns():x}"
-        keep_ms = None if keep_s is None else keep_s * 1000
-        archiver = Archiver(store, folder, owner, settings.archive_rows, keep_ms)
+        keep_ms = None if bundle.events_retention_s is None else bundle.events_retention_s * 1000
+        tombstones = Tombstones(client, store.keys, FieldRegistry(client))
+        allowed = partial(without_erased, store, tombstones)
+        archiver = Archiver(store, folder, owner, settings.archive_rows, keep_ms, allowed)
         groups = min(GROUPS, store.keys.shards)
+        erasures = partial(take_erasures_on, ErasureJobs(client), tombstones, store, folder)
         if once:
-            return await _round(archiver, groups)
-        await _until_stopped(lambda stopped: rounds(archiver, groups, settings.archive_flush_s, stopped))
+            return await _round(archiver, groups, erasures)
+        warning = asyncio.create_task(keep_warning(FoldPlans(client, store.keys), FoldPlan.of(bundle)))
+        try:
+            await _until_stopped(lambda stopped: rounds(archiver, groups, settings.archive_flush_s, stopped, erasures))
+        finally:
+            warning.cancel()
         return 0
 
 
-async def _round(archiver: Archiver, groups: int) -> int:
+async def keep_warning(plans: FoldPlans, plan: FoldPlan) -> None:
+    """Say, now and then, which features of the bundle lack what passed before they were declared."""
+    while True:
+        await asyncio.sleep(WARN_AFTER_S)  # first the workers take over
+        try:
+            lacking = features_of(plan, await lacking_in(plans, plan))
+        except CannotFill as error:
+            log.warning("new features cannot be filled: %s", error)
+        except RedisError:
+            continue
+        else:
+            if lacking:
+                log.warning(
+                    "features lack what passed before: run `nextbest features backfill`", extra={"features": lacking}
+                )
+        await asyncio.sleep(WARN_EVERY_S)
+
+
+async def _round(archiver: Archiver, groups: int, erasures: Erasures) -> int:
+    await archiver.begin()
+    await erasures()
     visits = [await archiver.visit(group) for group in range(groups)]
     return sum(visit.rows for visit in visits if visit is not None)
 
 
-async def rounds(archiver: Archiver, groups: int, every_s: float, stopped: asyncio.Event) -> None:
+async def rounds(archiver: Archiver, groups: int, every_s: float, stopped: asyncio.Event, erasures: Erasures) -> None:
     """Visit one group after the other, each every `every_s` seconds, until it is stopped: between two visits.
 
     What goes wrong is logged and tried again, later each time: the streams keep everything until then, and when they
@@ -116,14 +162,19 @@ async def rounds(archiver: Archiver, groups: int, every_s: float, stopped: async
     """
     trouble = logs.Summary(log, "the archive cannot be written: streams are kept, and nothing is lost", 60.0)
     pause_s = 0.0
+    begun = False
     while not stopped.is_set():
         for group in range(groups):
             try:
+                if not begun:
+                    await archiver.begin()
+                    begun = True
+                await erasures()  # at every visit: mostly a look that finds none
                 visit = await archiver.visit(group)
                 pause_s = 0.0
                 if visit is not None and visit.rows:
                     log.debug("archived", extra={"group": group, "rows": visit.rows, "files": visit.files})
-            except (OSError, RedisError) as error:
+            except (OSError, RedisError, ArchiveBusy, Problem) as error:
                 trouble.note(_what(error))
                 pause_s = min(PAUSE_MAX_S, max(PAUSE_S, 2 * pause_s))
             await _waited(stopped, max(pause_s, every_s / groups))

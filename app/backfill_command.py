@@ -9,11 +9,11 @@ from typing import NamedTuple
 import ormsgpack
 
 from app.archive_commands import Estate, Trouble, bar, bundle_in, with_estate
-from app.archiving.filling import Gap, NobodyTakesIn, gap_of, hand_over, messages, part_of
+from app.archiving.filling import Gap, NobodyTakesIn, features_of, gap_of, hand_over, lacking_in, messages
 from app.archiving.history import Replay
 from app.archiving.layout import iso
 from app.archiving.reading import Snapshot, snapshot
-from app.core.features.backfill import CannotFill, Missing, lanes_of, missing
+from app.core.features.backfill import CannotFill, Missing, reading
 from app.core.features.plan import FoldPlan
 from app.settings import Settings
 from app.store.fold_plans import FoldPlans
@@ -41,20 +41,17 @@ class Filling:
 
     async def lacking(self) -> dict[int, Mapping[str, Missing]]:
         """What the plan's lanes lack, by shard. Raises Trouble."""
-        changes, filled = await self._plans.changes(), await self._plans.filled()
-        wanted = lanes_of(self._plan)
         try:
-            found = {shard: missing(wanted, each, filled.get(shard, {})) for shard, each in changes.items()}
+            return await lacking_in(self._plans, self._plan)
         except CannotFill as error:
             raise Trouble(str(error)) from error
-        return {shard: lanes for shard, lanes in found.items() if lanes}
 
     async def fill(self) -> Filled:
         features: set[str] = set()
         customers = 0
         while lacking := await self.lacking():
             gap = gap_of(lacking)
-            part = part_of(self._plan, gap)
+            part = reading(self._plan, gap.lanes)
             names = {f"{rule.name}@{rule.version}" for rule in part.features}
             customers += await self._gap(gap, part)
             features |= names
@@ -138,9 +135,6 @@ def lacking_features(settings: Settings, address_of_store: str | None) -> tuple[
     plan = FoldPlan.of(bundle_in(settings.bundle))
 
     async def work(estate: Estate) -> tuple[str, ...]:
-        lacking = await Filling(estate, plan, partly=False).lacking()
-        lanes = {name: 1 for of_shard in lacking.values() for name in of_shard}
-        part = part_of(plan, Gap(lanes, {}, {}))
-        return tuple(sorted(f"{rule.name}@{rule.version}" for rule in part.features))
+        return features_of(plan, await Filling(estate, plan, partly=False).lacking())
 
     return with_estate(settings, address_of_store, work)

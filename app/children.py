@@ -50,7 +50,7 @@ class Child:
             if code is None:
                 return
             pause_s = PAUSE_S if time.monotonic() - began_s > LIVED_S else min(PAUSE_S_MAX, 2 * pause_s)
-            log.warning("a process ended and is started again", extra={"process": self._name, "exit_code": code})
+            log.warning("a process ended and is started again", extra={"what": self._name, "exit_code": code})
             wait_s = pause_s
 
     def _run(self) -> int | None:

@@ -331,6 +331,74 @@ def customers_merge(
         _fail(str(error))
 
 
+@customers.command("erase")
+def customers_erase(
+    customer: Annotated[str, typer.Argument(help="The customer's key.")],
+    bundle: Annotated[
+        Path | None, typer.Option(envvar="NEXTBEST_BUNDLE", help="Folder of the bundle that is served.")
+    ] = None,
+    url_of_store: StoreUrl = None,
+) -> None:
+    """Erases a customer everywhere: profile, features, contacts, decisions, events, archive, the store's own file. It
+    cannot be undone; only a consent that is given after it ends it. Prints the receipt. Exit code 1 where a step waits
+    for somebody else."""
+    import json
+
+    from app.erase_command import CannotErase, erase
+    from app.http.erasure import receipt
+
+    settings = _settings({} if bundle is None else {"bundle": bundle})
+    try:
+        job = erase(settings, url_of_store, customer)
+    except CannotErase as error:
+        _fail(str(error))
+    print(json.dumps(receipt(job), indent=2))
+    raise typer.Exit(0 if job.done_ms is not None else 1)
+
+
+@customers.command("export")
+def customers_export(
+    customer: Annotated[str, typer.Argument(help="The customer's key.")],
+    out: Annotated[Path, typer.Option(help="File to write (JSON).")],
+    bundle: Annotated[
+        Path | None, typer.Option(envvar="NEXTBEST_BUNDLE", help="Folder of the bundle that is served.")
+    ] = None,
+    url_of_store: StoreUrl = None,
+) -> None:
+    """Writes everything that is held of a customer into a file, by name and unmasked, the archive included."""
+    from app.export_command import CannotExport, export
+
+    settings = _settings({} if bundle is None else {"bundle": bundle})
+    try:
+        export(settings, url_of_store, customer, out)
+    except CannotExport as error:
+        _fail(str(error))
+    typer.echo(f"everything held of this customer is in {out}")
+
+
+@customers.command("receipt")
+def customers_receipt(
+    erasure: Annotated[str, typer.Argument(metavar="ERASURE", help="The id of an erasure.")],
+    of: Annotated[
+        str | None, typer.Option(help="Say whether it is that of this customer. Exit code 1: it is not.")
+    ] = None,
+    url_of_store: StoreUrl = None,
+) -> None:
+    """Prints the receipt of an erasure, which names nobody; with --of, whether it is a certain customer's."""
+    import json
+
+    from app.erase_command import CannotErase, receipt_of
+    from app.http.erasure import receipt
+
+    try:
+        job, is_theirs = receipt_of(_settings({}), url_of_store, erasure, of)
+    except CannotErase as error:
+        _fail(str(error))
+    print(json.dumps(receipt(job), indent=2))
+    if not is_theirs:
+        _fail("this is not the receipt of that customer")
+
+
 @deadletters.command("list")
 def deadletters_list(
     reason: Annotated[str | None, typer.Option(help="Only those of this reason, such as wrong_type.")] = None,
@@ -421,12 +489,13 @@ def archive(
     from app.telemetry import log
 
     settings = _settings({} if bundle is None else {"bundle": bundle})
-    log.configure()
     try:
         if forget:
             archiving.forget(settings, url_of_store)
             typer.echo("streams are trimmed without an archive from now on")
         else:
+            if not once:
+                log.configure()
             rows = archiving.run(settings, url_of_store, once=once)
             if once:
                 typer.echo(f"{rows} events archived")
@@ -485,6 +554,37 @@ def features_backfill(
         typer.echo("no feature lacks history")
         return
     typer.echo(f"filled for {done.customers} customers: {', '.join(done.features)}")
+
+
+@app.command()
+def doctor(
+    bundle: Annotated[
+        Path | None, typer.Option(envvar="NEXTBEST_BUNDLE", help="Folder of the bundle that is served.")
+    ] = None,
+    sample: Annotated[int, typer.Option(min=0, help="Look at so many customers; 0: at all.")] = 50_000,
+    rate: Annotated[int, typer.Option(min=1, help="Customers a second: the store has others to serve.")] = 10_000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    url_of_store: StoreUrl = None,
+) -> None:
+    """Looks for what is wrong with the data: duplicates, stale attributes, missing times, names that are nearly alike,
+    what nobody reads, events that do not come. Only reads. Exit code 1: something is severe, 2: nobody can tell."""
+    from app.archive_commands import bar
+    from app.doctor import report
+    from app.doctor.command import CannotTell, diagnose
+
+    settings = _settings({} if bundle is None else {"bundle": bundle})
+    try:
+        with bar("customers") as progress:
+            task = progress.add_task("", total=sample or None)
+            tell = lambda seen: progress.update(task, completed=seen)  # noqa: E731
+            found = diagnose(settings, url_of_store, sample or None, rate, tell)
+    except CannotTell as error:
+        _fail(str(error), 2)
+    if as_json:
+        print(report.as_text_json(found))
+    else:
+        report.as_table(found)
+    raise typer.Exit(1 if found.is_severe else 0)
 
 
 @demo.command("load")

@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.admission import Admission
 from app.archiving.layout import GROUPS
+from app.core.features.live import live_features
 from app.core.identity import customer_hash
 from app.errors import Problem
 from app.flows.budgets import Budgets
@@ -42,6 +43,7 @@ from app.http import (
     decisions,
     erasure,
     events,
+    export,
     health,
     identities,
     metrics,
@@ -112,7 +114,7 @@ def create_app() -> FastAPI:
     app.state.drain = health.Drain()
     problems.install(app, lambda code: app.state.services.metrics.count(series.PROBLEMS, code))
     routes = (
-        decide, batch, decisions, outcomes, events, segment, customers, erasure, identities, suppressions,
+        decide, batch, decisions, outcomes, events, segment, customers, erasure, export, identities, suppressions,
         bundle_route, switches, metrics, health,
     )  # fmt: skip
     for module in routes:
@@ -197,7 +199,9 @@ async def open_services(settings: Settings, authenticator: Authenticator, stack:
     collector = Collector(
         bundle, events_in, admission.has_room, lambda what, n: count_events(counted, what, n), secrets.token_bytes
     )
-    control_store = ControlStore(link, client, keys, sorted(compared_variants(bundle)), strict=strict)
+    live = live_features(bundle)
+    event_types = () if live is None else live.event_types
+    control_store = ControlStore(link, client, keys, sorted(compared_variants(bundle)), event_types, strict=strict)
     control = ControlWatch(control_store)
     chance = random.Random()  # seeded by the operating system, in each worker's own process
     decider = Decider(

@@ -39,6 +39,7 @@ _CHANGES = {
 _NOTES = {
     "fact_gone": "`{name}` is no fact of the new bundle: left out of {count} requests that hold it",
     "fact_unfit": "`{name}` does not fit its new type in {count} requests: taken as missing",
+    "fact_redefined": "`{name}` means something else in the new bundle: left out of {count} requests that hold it",
     "fact_lacking": "{count} requests lack `{name}`, which nobody looked up then: taken as missing",
     "context_gone": "{count} requests sent `context.{name}`, which the new bundle would refuse (422): left out",
     "context_unfit": "{count} requests sent a `context.{name}` that the new bundle would refuse (422): left out",

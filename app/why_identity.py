@@ -53,7 +53,7 @@ def meaning(identity: Mapping[str, Any]) -> str:
     if state == "pending":
         return f"of {identity['customer']} from {identity['due']}, if nobody earlier turns up"
     if state == "belongs":
-        return f"of {identity['customer']}"
+        return f"of {identity['customer']}" + ("" if identity["linked_to"] else ", and not linked yet")
     if state == "shared":
         first = f"; {identity['customer']} had it alone before" if identity["customer"] else ""
         return f"of several since {identity['since']}: it merges nothing more{first}"

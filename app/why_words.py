@@ -201,7 +201,7 @@ def candidates(told: Told) -> Iterator[Line]:
             yield Line(
                 Mark.STOPPED,
                 name,
-                "; ".join(filter(None, (_why_not(excluded[name]), room_again(told, excluded[name])))),
+                _and_more(told, excluded[name]),
             )
         elif told.decision["reason"] == Reason.HOLDOUT:
             yield Line(Mark.OPEN, name, "could be sent, and is held out")
@@ -212,6 +212,23 @@ def candidates(told: Told) -> Iterator[Line]:
 def _why_not(line: Mapping[str, Any]) -> str:
     detail = line["detail"]
     return f"{line['code']}: {detail}" if detail else str(line["code"])
+
+
+def _and_more(told: Told, line: Mapping[str, Any]) -> str:
+    """Why not, and what would help."""
+    return "; ".join(filter(None, (_why_not(line), room_again(told, line), how_stale(told, line))))
+
+
+def how_stale(told: Told, line: Mapping[str, Any]) -> str:
+    """Until when the events of a stale feature are complete; empty for other lines, and for attributes."""
+    name = str(line["detail"]).split("`")[1:2]
+    feature = (told.profile or {}).get("features", {}).get(name[0]) if name else None
+    if line["code"] != Exclusion.STALE_FEATURE or feature is None:
+        return ""
+    events = " and ".join(feature["events"])
+    if feature["as_of"] is None:
+        return f"nobody tells how complete {events} is: is it sent, or heartbeats for it, and does a worker run?"
+    return f"{events} is known to be complete until {told_time(told, feature['as_of'])}"
 
 
 def room_again(told: Told, line: Mapping[str, Any]) -> str:
@@ -280,7 +297,7 @@ def chain(told: Told, message: str) -> Iterator[Line]:
         if closed or number > at:
             yield Line(Mark.OPEN, check.passed, "not looked at")
         elif number == at and line is not None:
-            yield Line(Mark.STOPPED, check.passed, "; ".join(filter(None, (_why_not(line), room_again(told, line)))))
+            yield Line(Mark.STOPPED, check.passed, _and_more(told, line))
         else:
             yield Line(Mark.PASSED, check.passed)
     if not closed and line is None and told.decision["reason"] == Reason.HOLDOUT:

@@ -10,11 +10,14 @@ import logging
 import os
 import secrets
 import signal
+import sys
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 from hiredis import ReplyError
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from app.copy_log import NoLog, store_address
 from app.core.features.plan import FoldPlan
@@ -28,7 +31,8 @@ from app.store.clients import open_client
 from app.store.deployment import ShardsDiffer, claim_shards, shared_hash_key
 from app.store.embedded import EmbeddedStoreError
 from app.store.fields import FieldRegistry
-from app.store.fold_store import COMMIT, FoldStore, Kept
+from app.store.fold_steps import Kept
+from app.store.fold_store import COMMIT, FoldStore
 from app.store.keys import Keys
 from app.store.link import Link, StoreUnfit, Wire
 from app.store.merge import MergeStore
@@ -45,6 +49,8 @@ from policy.reports import BundleError
 log = logging.getLogger("nextbest.worker")
 RUNTIME_DIR = "NEXTBEST_RUNTIME_DIR"  # set by `serve`: where the metrics of its processes meet
 SCRIPTS = (LEASE_SHARD, COMMIT, RAISE)
+#: How often trouble that lasts is logged.
+TROUBLE_EVERY_S = 60.0
 GAUGES_EVERY_S = 0.5
 #: The store answers a few scripts in this; afterwards the connection is tried anew.
 PREPARED_WITHIN_S = 2.0
@@ -68,10 +74,20 @@ def run(settings: Settings, address_of_store: str | None = None) -> None:
     """Work until SIGINT or SIGTERM. Raises CannotWork."""
     try:
         bundle = load(settings.bundle)
-        with store_address(settings, address_of_store) as url:
-            asyncio.run(_run(settings, bundle, url))
+        with store_address(settings, address_of_store) as url, asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_run(settings, bundle, url))
     except (NoLog, EmbeddedStoreError, BundleError, ValueError) as error:
         raise CannotWork(str(error)) from error
+    except RedisError as error:  # while it starts; from then on it waits for the store
+        raise CannotWork(f"the store failed (`{type(error).__name__}`)") from error
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
 
 
 async def _run(settings: Settings, bundle: Bundle, url: str) -> None:
@@ -97,7 +113,7 @@ async def work(settings: Settings, bundle: Bundle, url: str, stopped: asyncio.Ev
         runtime = os.environ.get(RUNTIME_DIR)
         metrics = Metrics(Path(runtime) if runtime else None, {})
         stack.callback(metrics.close)
-        identities = await open_identities(settings, bundle, client, stack)
+        identities = await open_identities(settings, bundle, client, metrics, stack)
         worker = assemble(settings, bundle, link, metrics, identities)
         gauges = asyncio.create_task(_keep_gauges(metrics, link, worker))
         stack.callback(gauges.cancel)
@@ -122,14 +138,21 @@ async def load_scripts(wire: Wire) -> None:
             raise reply
 
 
-async def open_identities(settings: Settings, bundle: Bundle, client: Redis, stack: AsyncExitStack) -> Identities:
+async def open_identities(
+    settings: Settings, bundle: Bundle, client: Redis, metrics: Metrics, stack: AsyncExitStack
+) -> Identities:
     """Who is who: what chunks of events tell is taken down, settled and merged, beside the worker."""
     keys, strict = Keys(settings.shards), settings.durability is Durability.STRICT
     configured = settings.hash_key.get_secret_value() if settings.hash_key else None
     hash_key = await shared_hash_key(client, configured)
     merges = Merges(MergeStore(client, keys, FieldRegistry(client), bundle, strict=strict))
     claims = ClaimStore(client, keys, hash_key, keeping(bundle))
-    identities = Identities(claims, merges, bundle.events.link_lateness_ms)
+    identities = Identities(
+        claims,
+        merges,
+        bundle.events.link_lateness_ms,
+        lambda result: metrics.count(series.IDENTITIES, result),
+    )
     merges.start()
     stack.push_async_callback(merges.close)
     identities.start()
@@ -147,6 +170,7 @@ def assemble(settings: Settings, bundle: Bundle, link: Link, metrics: Metrics, i
         plan,
         identity,
         lambda result, n: metrics.add(metrics.slot(series.WORKER_EVENTS, result), n),
+        logs.Summary(log, "events are not worked off, and are kept until they are", TROUBLE_EVERY_S).note,
     )
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 NS_PER_MS = 1e6
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ def percentiles(latencies_ns: Sequence[int]) -> Percentiles:
     return Percentiles(mean / NS_PER_MS, *ranks)
 
 
-def nearest_rank(ordered: Sequence[int], share: float) -> int:
+def nearest_rank(ordered: Sequence[Number], share: float) -> Number:
     """The smallest value that at least `share` (0 to 1) of all values do not exceed."""
     rank = -int(-share * len(ordered) // 1)  # ceiling
     return ordered[max(rank, 1) - 1]

@@ -50,6 +50,12 @@ class Fact:
     default: Any = None
     doc: str = ""
     approval: str | None = None  # who allowed the use of a sensitive one
+    told_by: str = ""  # of a feature: `events:` and the events that it depends on
+
+    @property
+    def source(self) -> str:
+        """Whose as-of time is this fact's: of an attribute its owner's, of a feature that of its events."""
+        return self.told_by or self.owner
 
     @property
     def path(self) -> str:
@@ -397,6 +403,7 @@ class Bundle:
     unknown_transactional: Literal["generic", "suppress"] = "generic"  # what silence means for transactional mail
     decisions_retention_s: int | None = None  # None: the log is trimmed by size alone
     events_retention_s: int | None = None  # of the archive; None: for ever
+    features_retention_s: int | None = None  # of what was folded from events; None: as the profile
     #: What is done with personal data on its way, by attribute or kind of identity (`email`, …): the PII matrix.
     handling: Mapping[str, Handling] = field(default_factory=lambda: MappingProxyType({}))
     not_in_force: tuple[str, ...] = ()  # authored parts that this release accepts and does not act on yet

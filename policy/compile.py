@@ -108,6 +108,7 @@ def _compiled(documents: Documents, canonical: bytes) -> Bundle:
         unknown_transactional=documents.consent.unknown.transactional,
         decisions_retention_s=_seconds_or_none(documents.data.retention.decisions),
         events_retention_s=_seconds_or_none(documents.data.retention.events),
+        features_retention_s=_seconds_or_none(documents.data.retention.features),
         handling=_frozen({name: _handling(row) for name, row in documents.data.data.items()}),
         not_in_force=tuple(str(part) for part in not_in_force(documents)),
         events=event_rules(documents),

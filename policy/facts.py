@@ -84,7 +84,7 @@ class Facts(NamedTuple):
     consent: tuple[ConsentEntry, ...] = ()
     suppressions: tuple[Suppression, ...] = ()
     values: Mapping[str, Any] = NOTHING  # fact name → value; a missing fact has no entry
-    as_of_ms: Mapping[str, int] = NOTHING  # source (a fact's owner) → when it last wrote
+    as_of_ms: Mapping[str, int] = NOTHING  # `Fact.source` → when it last wrote, or until when its events are complete
     contacts: tuple[Contact, ...] = ()  # in order of not_before_ms
     general_version: int = 0  # moves on consent, suppression, preferences, region, zone, merging
     ledger_version: int = 0  # moves on whatever changes the ledger or what limits are counted from
@@ -93,3 +93,4 @@ class Facts(NamedTuple):
     exposures: Mapping[str, str] = NOTHING  # experiment → the arm in which the customer was seen first
     merge_pending: bool = False  # another customer's data is on its way into this one
     merged_into: str | None = None  # the customer that this one became
+    features_unread: bool = False  # what is stored of them could not be read: they are missing

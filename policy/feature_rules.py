@@ -133,6 +133,11 @@ def _events(authored: Feature) -> dict[str, tuple[str, ...]]:
     return {"events": _sorted(authored.on or ())}
 
 
+def events_needed(authored: Feature) -> tuple[str, ...]:
+    """Every event that a feature depends on, those that close a funnel too; sorted."""
+    return _sorted([name for names in _events(authored).values() for name in names])
+
+
 def _sorted(names: Any) -> tuple[str, ...]:
     return tuple(sorted(set(names)))
 

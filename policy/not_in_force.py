@@ -32,9 +32,6 @@ def not_in_force(documents: Documents) -> Iterator[Unused]:
 
 
 def _data(documents: Documents) -> Iterator[Unused]:
-    for name in ("features",):
-        if getattr(documents.data.retention, name) is not None:
-            yield Unused("data.yaml", ("retention", name), f"`retention.{name}`")
     attributes = {attribute.id for attribute in documents.attributes.attributes}
     properties = {each.id for event in documents.events.events for each in event.properties}
     for name, handling in documents.data.data.items():

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from app.archiving.columns import by_hour
 from app.archiving.folder import Folder, published
@@ -22,6 +22,10 @@ from app.archiving.tidy import expire, merged, superseded, untidy_hours
 from app.store.archive_positions import ArchivePositions, Entry, Known, LostGroup, Taken
 
 log = logging.getLogger("nextbest.archive")
+
+
+#: Of what was read of shards, what may be archived.
+Allowed: TypeAlias = Callable[[Mapping[int, list[Entry]]], Awaitable[Mapping[int, list[Entry]]]]
 
 
 class Visit(NamedTuple):
@@ -43,12 +47,19 @@ class Archiver:
         owner: str,
         rows_max: int = 100_000,
         keep_ms: int | None = None,
+        allowed: Allowed | None = None,
     ) -> None:
         self._store = store
         self._folder = folder
         self._owner = owner
         self._rows_max = rows_max
         self._keep_ms = keep_ms
+        self._allowed = allowed
+
+    async def begin(self) -> None:
+        """From now on no worker trims what is not archived: before the first visit, which may take its time. Raises
+        redis errors."""
+        await self._store.announce(range(self._store.keys.shards))
 
     async def visit(self, group: int, *, tidy: bool = True) -> Visit | None:
         """Archive all that a group's streams hold by now. None: another process is at it, or took over.
@@ -100,7 +111,8 @@ class Archiver:
         if known.begun is None:
             known = replace(known, begun=ends)
             await taken.keep(known)
-        hours = await asyncio.to_thread(by_hour, read)
+        allowed = read if self._allowed is None else await self._allowed(read)
+        hours = await asyncio.to_thread(by_hour, allowed)
         for hour_ms, rows in hours.items():
             part = Part(hour_ms, taken.group, known.batches, known.batches)
             staged = await asyncio.to_thread(lambda: self._folder.stage(part.path, rows.table(), taken.group))  # noqa: B023

@@ -51,7 +51,19 @@ SCHEMA = pa.schema(
 #: Rows are put into Arrow's form in pieces of so many: as Python objects they take ten times the memory.
 PIECE = 8_192
 #: Columns that a fold needs.
-FOLDED = ("shard", "position", "appended_at", "customer", "type", "occurred_at", "message_id", "once", "properties")
+FOLDED = (
+    "shard",
+    "position",
+    "appended_at",
+    "received_at",
+    "customer",
+    "type",
+    "occurred_at",
+    "message_id",
+    "once",
+    "properties",
+)
+_CUSTOMER = FOLDED.index("customer")
 
 
 class Rows:
@@ -129,6 +141,7 @@ class Passed(NamedTuple):
     shard: int
     position: str
     appended_ms: int
+    received_ms: int
     customer: str
     type: str
     occurred_at_ms: int
@@ -144,7 +157,7 @@ def passed(batch: pa.RecordBatch) -> Iterator[Passed]:
         column = batch.column(name)
         columns.append((column.cast(pa.int64()) if column.type == _TIME else column).to_pylist())
     for row in zip(*columns, strict=True):
-        if row[3] is not None:
+        if row[_CUSTOMER] is not None:
             yield Passed._make(row)
 
 

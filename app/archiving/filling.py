@@ -19,11 +19,12 @@ from typing import NamedTuple
 from app.archiving.history import Replay
 from app.archiving.states import States
 from app.core.events.event import Collected
-from app.core.features.backfill import Lanes, Missing, reading, share_of
+from app.core.features.backfill import Lanes, Missing, lanes_of, missing, reading, share_of
 from app.core.features.codec import encode
 from app.core.features.plan import FoldPlan, State
 from app.core.features.streams import TAKE_IN, Order
 from app.store.archive_positions import ArchivePositions, order
+from app.store.fold_plans import FoldPlans
 
 #: Customers that are handed over before the worker must have taken in those before.
 CUSTOMERS_AT_ONCE = 500
@@ -46,6 +47,20 @@ class Gap(NamedTuple):
 
 class NobodyTakesIn(Exception):
     """No worker works a shard off."""
+
+
+async def lacking_in(plans: FoldPlans, plan: FoldPlan) -> dict[int, Mapping[str, Missing]]:
+    """What a plan's lanes lack, by shard; shards that lack nothing are not in it. Raises CannotFill, redis errors."""
+    changes, filled = await plans.changes(), await plans.filled()
+    wanted = lanes_of(plan)
+    found = {shard: missing(wanted, each, filled.get(shard, {})) for shard, each in changes.items()}
+    return {shard: lanes for shard, lanes in found.items() if lanes}
+
+
+def features_of(plan: FoldPlan, lacking: Mapping[int, Mapping[str, Missing]]) -> tuple[str, ...]:
+    """The features that lack something, as `name@version`."""
+    part = reading(plan, {name: 1 for lanes in lacking.values() for name in lanes})
+    return tuple(sorted(f"{rule.name}@{rule.version}" for rule in part.features))
 
 
 def gap_of(lacking: Mapping[int, Mapping[str, Missing]]) -> Gap:
@@ -114,8 +129,3 @@ async def _taken_in(store: ArchivePositions, last: Mapping[int, bytes]) -> None:
         left = behind
         if left:
             await asyncio.sleep(LOOK_EVERY_S)
-
-
-def part_of(plan: FoldPlan, gap: Gap) -> FoldPlan:
-    """The part of a plan that fills a gap."""
-    return reading(plan, gap.lanes)

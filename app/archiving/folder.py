@@ -112,6 +112,9 @@ class Folder:
 
     def table(self, path: str, **how: Any) -> pa.Table:
         """A file's rows; `how`: `columns` and `filters`, as pyarrow has them."""
+        if how.get("filters") is None:  # a small file is read four times as fast so
+            with self.filesystem.open_input_file(self._whole(path)) as source, pq.ParquetFile(source) as file:
+                return file.read(how.get("columns"))
         return pq.read_table(self._whole(path), filesystem=self.filesystem, partitioning=None, **how)
 
     def batches(self, path: str, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:

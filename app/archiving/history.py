@@ -66,6 +66,7 @@ class Replay:
         self._until_ms = until_ms
         self._progress = progress
         self._ends = ends
+        self._erased = seen.erased
         self._repeats: dict[int, Repeats] = {}  # of the shards of one slice
         self._pieces = list(seen.slices())
         #: Who had become whom by then.
@@ -89,9 +90,11 @@ class Replay:
             yield self._folded(piece, whose)
 
     def _folded(self, piece: Slice, whose: Collection[str] | None) -> Iterator[tuple[Passed, Event]]:
-        routes, carries = self.plan.routes, self.carries
+        routes, carries, erased = self.plan.routes, self.carries, self._erased
         for row in self._first_time(self._counted(self._seen.rows(piece.group, piece.shards, piece.hours))):
             if row.type not in routes or (whose is not None and row.customer not in whose):
+                continue
+            if erased and row.received_ms <= erased.get(row.customer, -1):
                 continue
             carry = carries.get(row.customer)
             if carry is not None and order(row.position) > carry.after:

@@ -6,7 +6,7 @@ time, the more slices the more rows there are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -16,8 +16,10 @@ import pyarrow as pa
 from app.archiving.columns import FOLDED, Passed, Rows, passed
 from app.archiving.folder import Folder
 from app.archiving.layout import GROUPS, Part, group_of, hour_folder, shards_of_group, standing
+from app.core.erasure import FOR_EVER
 from app.core.features.streams import CARRY, Carry
 from app.store.archive_positions import ArchivePositions, Entry, Known, order
+from app.store.erasure_jobs import ErasureJobs
 
 #: Rows whose ids are held at once: two sets of 64-bit numbers, some 200 bytes a row with what is around them.
 ROWS_A_SLICE = 3_000_000
@@ -42,6 +44,8 @@ class Snapshot(NamedTuple):
     shards: int
     known: Mapping[int, Known]  # group → how far its archive is
     beyond: Mapping[int, Sequence[Entry]]  # shard → what its stream holds after that
+    #: Customers who are being erased → until when what was received is nobody's: the files still name them.
+    erased: Mapping[str, int]
 
     @property
     def whole_from_ms(self) -> int | None:
@@ -57,15 +61,17 @@ class Snapshot(NamedTuple):
     def rows(self, group: int, shards: Sequence[int], hours: Sequence[int]) -> Iterator[Passed]:
         """The rows of some of a group's shards."""
         ends = {shard: order(self.known[group].position(shard)) for shard in shards}
+        everything = len(shards) == len(shards_of_group(group, self.shards))
+        only = None if everything else [("shard", "in", list(shards))]
         for hour_ms in hours:
-            for part, table in self._tables(group, hour_ms, [("shard", "in", list(shards))]):
+            for part, table in self._tables(group, hour_ms, only):
                 late = part.last >= self.known[group].batches  # not committed then: the streams have what is in it
                 for row in _passed(table):
                     if not late or order(row.position) <= ends[row.shard]:
                         yield row
         yield from self._beyond(shards)
 
-    def _tables(self, group: int, hour_ms: int, filters: list[Any]) -> list[tuple[Part, pa.Table]]:
+    def _tables(self, group: int, hour_ms: int, filters: list[Any] | None) -> list[tuple[Part, pa.Table]]:
         """The files of an hour. All are opened before any is used: the archiver may be making one of them."""
         for _ in range(ATTEMPTS):
             with suppress(FileNotFoundError):
@@ -122,8 +128,17 @@ def _passed(table: pa.Table) -> Iterator[Passed]:
         yield from passed(batch)
 
 
+async def being_erased(store: ArchivePositions) -> dict[str, int]:
+    """Customers whose erasure is under way → until when (Unix ms) what was received of them is nobody's. Raises
+    Problem."""
+    until_ms: dict[str, int] = {}
+    for job in await ErasureJobs(store.client).open():
+        until_ms |= dict.fromkeys(job.names, job.erased_ms or FOR_EVER)
+    return until_ms
+
+
 async def snapshot(store: ArchivePositions, folder: Folder, up_to: Mapping[int, bytes] | None = None) -> Snapshot:
-    """All that passed by now, or up to an entry of each shard. Raises redis errors, OSError."""
+    """All that passed by now, or up to an entry of each shard. Raises redis errors, OSError, Problem."""
     shards = store.keys.shards
     groups = range(min(GROUPS, shards))
     known = {group: await store.known(group) for group in groups}
@@ -139,9 +154,4 @@ async def snapshot(store: ArchivePositions, folder: Folder, up_to: Mapping[int, 
             group: each if each.whole_from_ms is not None else Known(whole_from_ms=since_ms)
             for group, each in known.items()
         }
-    return Snapshot(folder, shards, known, beyond)
-
-
-def up_to(rows: Iterable[Passed], ends: Mapping[int, tuple[int, int]]) -> Iterator[Passed]:
-    """Rows up to a position of each shard."""
-    return (row for row in rows if order(row.position) <= ends[row.shard])
+    return Snapshot(folder, shards, known, beyond, await being_erased(store))

@@ -63,16 +63,16 @@ def moved(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None, rul
     if before is None or after is None:
         return ()
     names = [name for name in {**before, **after} if name != "favourites" and before.get(name) != after.get(name)]
-    told = [name for name in names if f"customer.{name}" in rule or name in _OF_SEGMENT.get(_segment(rule), ())]
+    told = [name for name in names if f"customer.{name}" in rule or name in OF_SEGMENT.get(_segment(rule), ())]
     return tuple(f"{name} {_said(before.get(name))} → {_said(after.get(name))}" for name in (told or names)[:3])
 
 
 #: Features behind the segments of the bundle's glossary.
-_OF_SEGMENT = {
+OF_SEGMENT = {
     "looking_around": ("product_views_1h",),
     "vip": ("spend_90d",),
     "just_bought": ("minutes_since_order",),
-    "lapsed": ("days_since_order", "product_views_7d"),
+    "lapsed": ("days_since_order",),
     "disappointed": ("refunds_90d",),
 }
 

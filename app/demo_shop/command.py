@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import signal
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from types import FrameType
+from typing import NamedTuple, NoReturn
 
 import redis
 
@@ -44,15 +46,21 @@ def play(wanted: Wanted) -> None:
     """Runs until Ctrl-C or its time is over; leaves nothing running that it started. Raises CannotPlay."""
     view: View = Lines() if wanted.plain or not sys.stdout.isatty() else Screen()
     with contextlib.ExitStack() as stack:
+        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _as_ctrl_c))
         house = _house(wanted, view, stack)
+        words = ""
         try:
-            _perform(wanted, house, view)
-        except KeyboardInterrupt:
-            pass  # the ordinary way to end it
+            with contextlib.suppress(KeyboardInterrupt):  # the ordinary way to end it
+                _perform(wanted, house, view)
+            words = _what_next(wanted)
         except redis.RedisError as error:
             raise CannotPlay(f"the store does not answer any more ({type(error).__name__})") from error
         finally:
-            view.close(_what_next(wanted))
+            view.close(words)
+
+
+def _as_ctrl_c(_: int, __: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def _house(wanted: Wanted, view: View, stack: contextlib.ExitStack) -> House:
@@ -87,27 +95,29 @@ def _shop(wanted: Wanted, now_ms: int) -> tuple[Shop, dict[str, str], Iterator[t
         return shop, dict.fromkeys(shop.watched, ""), iter(())
     chance = random.Random(SEED)
     shoppers = crowd.shoppers(wanted.customers, chance)
-    past = sorted([*crowd.past(shoppers, now_ms, chance), *cast.past(now_ms)], key=lambda each: each.at_ms)
     people = [*cast.people(), *crowd.people(shoppers, chance)]
-    shop = Shop(people, past, crowd.future(shoppers, chance), list(cast.PARTS))
+    past = crowd.past(shoppers, now_ms, chance)
+    shop = Shop(people, past, cast.past(now_ms), crowd.future(shoppers, chance), list(cast.PARTS))
     return shop, dict(cast.PARTS), cast.live()
 
 
 def _what_next(wanted: Wanted) -> str:
     """Lines to paste beside a shop that is open."""
+    whom = "long_gone" if wanted.file is None else "cus_17850"
     url = wanted.url or "http://127.0.0.1:8000"
     event = {
         "event": "product_viewed",
-        "customer": "long_gone",
+        "customer": whom,
         "properties": {"product_id": "lantern_1", "category": "lighting", "price": 12.5},
     }
-    ask = {"customer": "long_gone", "placements": ["home_banner", "next_email"], "explain": True, "dry_run": True}
-    again = "" if wanted.url else "nextbest demo shop --port 8000      # and in another terminal:\n"
+    ask = {"customer": whom, "placements": ["home_banner", "next_email"], "explain": True, "dry_run": True}
+    of = f" --data {wanted.file}" if wanted.file else ""
+    again = "" if wanted.url else f"nextbest demo shop{of} --port 8000      # and in another terminal:\n"
     return (
         "\nThe shop is closed. Take part the next time: paste the first curl three times, then ask.\n\n"
         f"{again}"
         f"curl -s {url}/v1/events -d '{json.dumps(event)}'\n"
         f"curl -s {url}/v1/decide -d '{json.dumps(ask)}'\n"
-        f"nextbest why long_gone home_banner --url {url}\n\n"
+        f"nextbest why {whom} home_banner --url {url}\n\n"
         f"Its rules and features are in {BUNDLE}: change messages.yaml, `nextbest lint` it, open the shop again.\n"
     )

@@ -39,7 +39,8 @@ class Shop(NamedTuple):
     """A shop: who its customers are, what they have done, what they will do, and whom to watch."""
 
     customers: Sequence[Mapping[str, Any]]  # lines of `POST /v1/customers/bulk`
-    past: Sequence[Past]  # in order of time
+    past: Sequence[Past]  # in order of time; told once in the life of a store
+    lately: Sequence[Past]  # what the watched ones did, in order of time; told whenever the shop opens
     future: Iterator[Due]  # in order of time
     watched: Sequence[str]
 
@@ -68,9 +69,15 @@ def _shown(product: Product) -> dict[str, Any]:
     return {"product_id": product.id, "category": product.category, "price": product.price}
 
 
-def told(deed: Deed, event_id: str, at_ms: int | None = None) -> dict[str, Any]:
-    """The body of one event; without a time it happened when it is received."""
-    body = {"event": deed.event, "customer": deed.customer, "id": event_id, "properties": dict(deed.properties)}
+def told(deed: Deed, opening: str, number: int, at_ms: int | None = None) -> dict[str, Any]:
+    """The body of the `number`th event of one opening of the shop; without a time it happened when it is received.
+
+    Its own id and that of its order hold the opening's: what happens in another one is no repeat.
+    """
+    properties = dict(deed.properties)
+    if "order_id" in properties:
+        properties["order_id"] = f"{opening}_{properties['order_id']}"
+    body = {"event": deed.event, "customer": deed.customer, "id": f"{opening}_{number}", "properties": properties}
     if at_ms is not None:
         body["at"] = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
     return body

@@ -16,10 +16,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from app.store.embedded import running_store
+from app.store.embedded import end_with_us, running_store
 from app.welcome import READY_WITHIN_S, wait_until_ready
 
 BUNDLE = Path(__file__).resolve().parents[2] / "policy" / "bundles" / "shop_demo"
@@ -39,6 +40,7 @@ class Refused(CannotPlay):
 
     def __init__(self, status: int, code: str, detail: str, retry_after_s: float | None) -> None:
         super().__init__(f"the server answered {status}: {detail}")
+        self.status = status
         self.code = code
         self.retry_after_s = retry_after_s
 
@@ -132,12 +134,19 @@ def _serving(folder: Path, port: int) -> Iterator[str]:
         child = subprocess.Popen(  # noqa: S603  (our own command)
             command, env=clean, stdout=out, stderr=out, start_new_session=True
         )
+    watchdog = end_with_us(child.pid)  # however we die
     url = f"http://127.0.0.1:{port}"
     try:
         _await(url, child, log)
         yield url
+    except Refused as refused:
+        if refused.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise
+        raise CannotPlay(f"{refused}\n{_end_of(log)}") from refused  # its log goes with its folder
     finally:
         _stop(child)
+        watchdog.kill()
+        watchdog.communicate()
 
 
 def _await(url: str, child: subprocess.Popen[bytes], log: Path) -> None:

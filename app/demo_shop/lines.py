@@ -30,7 +30,8 @@ class Lines:
             typer.echo(summary(scene))
 
     def close(self, words: str) -> None:
-        typer.echo(words)
+        if words:
+            typer.echo(words)
 
 
 def summary(scene: Scene) -> str:

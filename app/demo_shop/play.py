@@ -27,7 +27,7 @@ LOOK_EVERY_S = 1.0
 HEARTBEAT_EVERY_S = 5.0
 #: How long the worker may take over the past.
 SETTLE_WITHIN_S = 60.0
-SETTLED_MS = 2_500  # the worker says once a second how far it is
+UNSEEN_S = 3.0  # that it is given, where nobody can see how far it is
 WORKER_WITHIN_S = 10.0  # that it starts at all
 LAG_LOOK_S = 0.005
 LAG_AT_MOST_S = 2.0
@@ -45,7 +45,8 @@ class Play:
         self._shop = shop
         self._parts = parts
         self._view = view
-        self._ids = (f"{time.time_ns():x}-{number}" for number in itertools.count())
+        self._opening = f"{time.time_ns() // 1_000_000:x}"
+        self._numbers = itertools.count()
         self._events = 0
         self._sent: deque[tuple[float, int]] = deque()  # when, how many
         self._lag_ms: float | None = None
@@ -61,17 +62,32 @@ class Play:
 
     def open(self) -> None:
         """Everything up to now: who the customers are, what they did. Raises CannotPlay."""
+        known = self._is_known(str(self._shop.customers[0]["customer"]))
         self._view.step(f"{len(self._shop.customers)} customers come in")
         for some in _pieces(self._shop.customers, CUSTOMERS_A_REQUEST):
             self._door.tell_lines("/v1/customers/bulk", some)
-        self._view.step(f"{len(self._shop.past):,} events of their past")
-        for past in _pieces(self._shop.past, EVENTS_A_REQUEST):
-            self._tell_past(past)
+        past = self._shop.lately
+        if known:
+            self._view.step("this shop was open before, and goes on")
+        else:
+            past = [*self._shop.past, *past]
+            self._view.step(f"{len(past):,} events of their past")
+        for some_past in _pieces(past, EVENTS_A_REQUEST):
+            self._tell_past(some_past)
         self._settle()
         self._seen = self._look()
 
+    def _is_known(self, customer: str) -> bool:
+        try:
+            self._door.ask(f"/v1/customers/{customer}")
+        except Refused as refused:
+            if refused.code != "unknown_customer":
+                raise
+            return False
+        return True
+
     def _tell_past(self, past: Sequence[Past]) -> None:
-        lines = [told(each.deed, next(self._ids), each.at_ms) for each in past]
+        lines = [told(each.deed, self._opening, next(self._numbers), each.at_ms) for each in past]
         while True:
             try:
                 self._door.tell_lines("/v1/events", lines)
@@ -84,16 +100,16 @@ class Play:
 
     def _settle(self) -> None:
         """Wait until the worker has folded the past."""
-        if self._store is None:
-            return
         self._view.step("the event worker folds them")
+        if self._store is None:
+            time.sleep(UNSEEN_S)
+            return
         began = time.monotonic()
         while time.monotonic() - began < SETTLE_WITHIN_S:
-            worker = self._store.worker()
-            if worker.behind_ms is not None and worker.behind_ms < SETTLED_MS:
+            if not self._store.waiting():
                 self._view.step(f"folded after {time.monotonic() - began:.1f} s")
                 return
-            if not worker.held and time.monotonic() - began > WORKER_WITHIN_S:
+            if not self._store.worker().held and time.monotonic() - began > WORKER_WITHIN_S:
                 self._view.step("no event worker runs (`nextbest worker`): features stay as they are")
                 return
             time.sleep(TICK_S)
@@ -133,7 +149,8 @@ class Play:
         before = self._store.states(watched) if self._store and watched else []
         sent_s = time.monotonic()
         try:
-            self._door.tell_lines("/v1/events", [told(deed, next(self._ids)) for deed in deeds])
+            numbered = [told(deed, self._opening, next(self._numbers)) for deed in deeds]
+            self._door.tell_lines("/v1/events", numbered)
         except Refused as refused:
             if refused.retry_after_s is None:
                 raise

@@ -13,6 +13,7 @@ import gzip
 import heapq
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
@@ -88,6 +89,7 @@ def shop(file: Path, now_ms: int, customers: int) -> Shop:
     return Shop(
         [person(customer, region=region) for customer, region in regions.items()],
         sorted(past, key=itemgetter(0)),
+        (),
         iter(sorted(future, key=itemgetter(0))),
         list(chosen)[:WATCHED],
     )
@@ -123,9 +125,9 @@ def _deeds(basket: Basket, at_ms: int, number: int) -> Iterator[tuple[int, Deed]
 
 
 def _baskets(file: Path) -> Iterator[Basket]:
-    """A basket is what one customer bought (or sent back) at one minute."""
+    """A basket is what one customer bought (or sent back) at one minute. Raises CannotRead."""
     lines: dict[tuple[str, str, bool], list[Mapping[str, str]]] = defaultdict(list)
-    with _opened(file) as text:
+    with _readable(file), _opened(file) as text:
         table = csv.DictReader(text)
         missing = [name for name in COLUMNS if name not in (table.fieldnames or ())]
         if missing:
@@ -150,9 +152,16 @@ def _product(line: Mapping[str, str]) -> Product:
 
 
 def _opened(file: Path) -> IO[str]:
+    if file.suffix == ".gz":
+        return gzip.open(file, "rt", encoding="utf-8", newline="")
+    return file.open(encoding="utf-8", newline="")
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
     try:
-        if file.suffix == ".gz":
-            return gzip.open(file, "rt", encoding="utf-8", newline="")
-        return file.open(encoding="utf-8", newline="")
-    except OSError as error:
-        raise CannotRead(f"`{file}` cannot be read: {error.strerror}") from error
+        yield
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        raise CannotRead(
+            f"`{file}` cannot be read ({type(error).__name__}): is it the CSV, or the CSV gzipped?"
+        ) from error

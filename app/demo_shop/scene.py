@@ -43,4 +43,4 @@ class View(Protocol):
         """The shop now."""
 
     def close(self, words: str) -> None:
-        """The end, and what to try next."""
+        """The end, and what to try next; nothing where it failed."""

@@ -22,6 +22,8 @@ from app.demo_shop.sight import Answer
 LIT_S = 6.0
 CHANGES_SHOWN = 5
 LINES_ABOVE = 26  # of the head and the customers, and the frame around the changes
+#: Codes that are longer than their column.
+_SHORT = {"no_personalisation": "not personal"}
 _DID = {
     "product_viewed": "looked at {product_id}",
     "product_added": "put {product_id} into the cart",
@@ -51,7 +53,8 @@ class Screen:
     def close(self, words: str) -> None:
         if self._live is not None:
             self._live.stop()
-        self._console.print(words, markup=False, highlight=False)
+        if words:
+            self._console.print(words, markup=False, highlight=False)
 
 
 def picture(scene: Scene, changes: int = CHANGES_SHOWN) -> RenderableType:
@@ -69,8 +72,8 @@ def _head(scene: Scene) -> RenderableType:
         head.append("   event → feature ", style="dim")
         head.append(f"{scene.lag_ms:.0f} ms", style=f"bold {colour}")
         head.append(f" (worst {scene.lag_worst_ms:.0f})", style="dim")
-    head.append(f"   {len(scene.seen)} decisions in {scene.decide_ms:.0f} ms", style="dim")
     head.append(f"\n{worker_words(scene)}", style="dim" if scene.worker and scene.worker.held else "bold red")
+    head.append(f"   {len(scene.seen)} decisions in {scene.decide_ms:.0f} ms", style="dim")
     if scene.waiting:
         head.append(f"\n  {scene.waiting}", style="yellow")
     return head
@@ -83,7 +86,7 @@ def _customers(scene: Scene) -> RenderableType:
     table.add_column("favourite", width=9, no_wrap=True)
     table.add_column("cart", width=8, no_wrap=True)
     table.add_column("90 d", width=6, justify="right", no_wrap=True)
-    table.add_column("last order", width=6, justify="right", no_wrap=True)
+    table.add_column("order", width=6, justify="right", no_wrap=True)
     table.add_column("banner now", width=14, no_wrap=True)
     table.add_column("e-mail now", width=16, no_wrap=True)
     lit = _lit(scene)
@@ -142,7 +145,7 @@ def _answered(answer: Answer, lit: bool) -> Text:
     """The message, and underneath why it is none, or what was missing from a full answer."""
     style = "bold black on green" if lit else ("" if answer.message else "dim")
     text = Text(answer.message or "nothing", style=style)
-    below = ", ".join(answer.degraded) if answer.message else answer.reason
+    below = ", ".join(_SHORT.get(code, code) for code in answer.degraded) if answer.message else answer.reason
     if below:
         text.append(f"\n{below.replace('_', ' ')}", style="not bold dim yellow on default")
     return text
@@ -160,7 +163,7 @@ def _change(told: Told, now_s: float) -> tuple[Text, Text]:
     change: Change = told.change
     fresh = now_s - told.at_s < LIT_S
     line = Text(f"{told.clock} ", style="dim", no_wrap=True, overflow="ellipsis")
-    line.append(change.customer, style="bold" if fresh else "not dim")
+    line.append(change.customer, style="bold not dim" if fresh else "not dim")
     line.append(f"  {PLACES[change.placement]}  ")
     line.append(change.before, style="not dim")
     line.append(" → ")

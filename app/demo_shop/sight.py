@@ -124,6 +124,16 @@ class StoreSight:
             values["favourites"] = ranking(self._plan, state, FAVOURITE, now_ms)
         return values
 
+    def waiting(self) -> int:
+        """Shards whose newest event has not been folded."""
+        pipeline = self._client.pipeline(transaction=False)
+        for shard in range(self._keys.shards):
+            pipeline.xrevrange(self._keys.events(shard), count=1)
+            pipeline.hget(self._keys.worker(shard), "position")
+        replies = pipeline.execute()
+        pairs = zip(replies[::2], replies[1::2], strict=True)
+        return sum(1 for newest, position in pairs if newest and _as_pair(newest[0][0]) > _as_pair(position))
+
     def worker(self) -> WorkerState:
         """Who holds the shards, and how far behind the slowest is."""
         pipeline = self._client.pipeline(transaction=False)
@@ -137,3 +147,9 @@ class StoreSight:
         applied = [int(until) for mark, until in marks.items() if mark.startswith(b"s:")]
         behind_ms = max(now_ms - min(applied), 0) if len(applied) == self._keys.shards else None
         return WorkerState(self._keys.shards, len(owners), len(set(owners)), behind_ms)
+
+
+def _as_pair(stream_id: bytes | None) -> tuple[int, int]:
+    """A stream id as it compares; none is before all."""
+    milliseconds, _, number = (stream_id or b"0-0").partition(b"-")
+    return int(milliseconds), int(number or 0)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from app.core.events.event import Arrived, Collected, Letter, Misfit
+from app.core.events.heartbeat import HEARTBEAT, alive
 from app.core.events.quality import Found, Judged, Receipt, judge, letter_of_nobody
 from app.core.events.who import Who, unwanted_kinds, who_is_it
 from app.core.identity import Alias
@@ -37,8 +38,8 @@ LOOK_EVERY_S = 0.5
 #: What is counted beside the results.
 PROPERTIES_DROPPED = "properties_dropped"
 
-#: An event, and whom it is about.
-Understood: TypeAlias = tuple[Arrived | Misfit, Who | Misfit]
+#: An event, and whom it is about; of a heartbeat, which is about nobody, the event types that it speaks for.
+Understood: TypeAlias = tuple[Arrived | Misfit, Who | frozenset[str] | Misfit]
 
 log = logging.getLogger("nextbest.events")
 
@@ -66,6 +67,7 @@ class Pile:
 
     events: list[Collected] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
+    alive: set[str] = field(default_factory=set)  # event types of which a source says that none is on its way
     tally: Tally = field(default_factory=Tally)
 
     def add(self, place: int, judged: Judged) -> None:
@@ -77,6 +79,11 @@ class Pile:
             self.put_aside(place, judged.result)
         else:
             self.tally.passed += 1
+
+    def hear(self, types: frozenset[str]) -> None:
+        """A heartbeat."""
+        self.alive |= types
+        self.tally.accepted += 1
 
     def put_aside(self, place: int, letter: Letter) -> None:
         self.letters.append(letter)
@@ -129,6 +136,8 @@ class Collector:
         now_ms, customers = await self._store.resolve(aliases, self.hash_key)
         pile = await self._judged(understood, customers, Receipt(now_ms, sender, self._chance(8)))
         await self._store.append(pile.events, pile.letters)
+        if pile.alive:  # behind the events that came with it
+            await self._store.hear(pile.alive, now_ms)
         self._counted(pile.tally)
         return pile.tally
 
@@ -140,8 +149,13 @@ class Collector:
                 if index % PIECE == PIECE - 1:
                     await asyncio.sleep(0)
                 each = read(item)
-                understood.append((each, each if isinstance(each, Misfit) else who_is_it(each, self._unwanted)))
+                understood.append((each, self._who(each)))
         return understood
+
+    def _who(self, each: Arrived | Misfit) -> Who | frozenset[str] | Misfit:
+        if isinstance(each, Misfit):
+            return each
+        return alive(each, self._rules) if each.kind == HEARTBEAT else who_is_it(each, self._unwanted)
 
     async def _judged(self, understood: Sequence[Understood], customers: Mapping[Alias, str], receipt: Receipt) -> Pile:
         """What becomes of each."""
@@ -153,6 +167,9 @@ class Collector:
                 if isinstance(each, Misfit) or isinstance(who, Misfit):
                     misfit = each if isinstance(each, Misfit) else cast("Misfit", who)
                     pile.put_aside(index, letter_of_nobody(misfit, receipt, self.hash_key, index))
+                    continue
+                if isinstance(who, frozenset):
+                    pile.hear(who)
                     continue
                 customer = who.subject if isinstance(who.subject, str) else customers[who.subject]
                 previous = next((customers[alias] for alias in who.previous if alias.kind == "user_id"), "")

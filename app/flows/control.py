@@ -5,6 +5,8 @@
 2. Fails closed. Facts older than five seconds are `stale`, by a timer and not by the poll, which may hang; before the
    first poll they are stale too. What was off stays off until a whole reading says otherwise.
 3. What variants earned fails open: what was read last stays.
+4. Until when events are complete comes with the same poll, where a feature has a contract that asks for it. What was
+   read last stays, and grows old by itself: features then count as stale.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
+from app.core.features.watermarks import NO_WATERMARKS
 from policy.control import STALE_AFTER_S, Control
 
 if TYPE_CHECKING:  # handed in by the composition root
@@ -36,6 +39,7 @@ class ControlWatch:
 
     def __init__(self, store: ControlStore) -> None:
         self.current = Control(stale=True)
+        self.watermarks = NO_WATERMARKS
         self.failure = "they have not been read yet"
         self._store = store
         self._loop = asyncio.get_running_loop()
@@ -77,6 +81,8 @@ class ControlWatch:
         return polled
 
     def _take(self, polled: Polled, asked_at_s: float) -> None:
+        if polled.watermarks != self.watermarks:
+            self.watermarks = self.watermarks.raised_to(polled.watermarks)
         current, switches = self.current, polled.switches
         if polled.failure:
             self.failure = polled.failure

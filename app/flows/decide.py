@@ -38,6 +38,7 @@ from app.core.decision.record import Asked, encode
 from app.core.decision.request import DecideRequest
 from app.core.decision.score import NOT_SCORED, Scoring, model_to_run
 from app.core.decision.situation import Situation, situation
+from app.core.features.live import live_features
 from app.core.identity import Alias
 from app.errors import Problem
 from app.flows.turns import Turns
@@ -127,6 +128,7 @@ class Decider:
         self._chance = chance
         self._wall_clock_s = wall_clock_s
         self._record_explanation = record_explanation
+        self._live = live_features(bundle)
         self._turns = Turns()
         self._now_s = asyncio.get_running_loop().time
 
@@ -169,7 +171,8 @@ class Decider:
                 return self._unread(request, customer, watch, reading, draw)
             if reading.facts.merged_into is not None:
                 return Became(reading.facts.merged_into)
-            proposal = await self._propose(request, customer, reading.facts, seed, chance, watch, deadline)
+            facts = self._with_features(reading, customer)
+            proposal = await self._propose(request, customer, facts, seed, chance, watch, deadline)
             if request.dry_run:
                 return self._respond(request, customer, proposal, watch, conflicts)
             if not self._budgets.spend(proposal.contacts):
@@ -189,7 +192,13 @@ class Decider:
                 answered = self._undecided(request, customer, watch, Reason.CONFLICT, Degraded.DEADLINE)
                 answered.conflicts = conflicts
                 return answered
-            reading = outcome.reading
+            reading = outcome.after(reading)
+
+    def _with_features(self, reading: Reading, customer: str) -> Facts:
+        if self._live is None:
+            return reading.facts
+        shard = self._store.shard_of(customer)
+        return self._live.joined(reading.facts, reading.features, shard, self._control.watermarks)
 
     async def _propose(
         self, request: DecideRequest, customer: str, facts: Facts, seed: int, chance: int, watch: Watch, deadline: float

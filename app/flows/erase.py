@@ -19,7 +19,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -43,8 +43,8 @@ AT_ONCE_MAX = 1_000
 WAIT_S = 0.05
 TRIES = 40
 
-#: Rewrites the archive without these customers; how many rows that were.
-Archive: TypeAlias = Callable[[Sequence[str]], Awaitable[int]]
+#: Rewrites the archive without these customers, each until a time (Unix ms); how many rows that were.
+Archive: TypeAlias = Callable[[Mapping[str, int]], Awaitable[int]]
 
 
 class Erasures:
@@ -178,12 +178,14 @@ class Erasures:
             case Step.EVENTS:
                 counts = await self._sweeps.events(jobs, await self._until_ms(jobs))
             case Step.ARCHIVE:
-                if not await self._sweeps.has_archive(self._groups):
-                    note = "nothing was ever archived"
-                elif self._archive is None:
+                if self._archive is not None:
+                    until_ms = await self._until_ms(jobs)
+                    names = {name: until_ms[job.erasure] for job in jobs for name in job.names}
+                    counts[jobs[0].erasure] = await self._archive(names)
+                elif await self._sweeps.has_archive(self._groups):
                     return None
                 else:
-                    counts[jobs[0].erasure] = await self._archive([name for job in jobs for name in job.names])
+                    note = "nothing is archived"
             case Step.APPEND_ONLY_FILE:
                 note = await self._sweeps.append_only_file()
         at_ms = await self._jobs.now_ms()

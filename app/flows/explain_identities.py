@@ -43,5 +43,6 @@ async def explain(store: ClaimStore, customer: str, lateness_ms: int) -> Explain
             each.link,
         )
         for identity, each in zip(identities, told, strict=True)
+        if each.claims or each.link is not None  # others have ended
     ]
     return Explained(became, until_ms, tuple(lines))

@@ -58,7 +58,7 @@ class Identities:
         self, store: ClaimStore, merges: Merges, lateness_ms: int, count: Callable[[str], None] = lambda _: None
     ) -> None:
         """`lateness_ms`: with which the bundle takes events (`EventRules.link_lateness_ms`). `count` is for metrics:
-        what became of an identity or an alias (`linked`, `shared`, `merged`, `failed`)."""
+        what became of an identity or an alias (`linked`, `shared`, `merged`, `refused`, `failed`)."""
         self._store = store
         self._merges = merges
         self._lateness_ms = lateness_ms
@@ -149,6 +149,9 @@ class Identities:
     async def _give(self, identity: Edge, told: Told, customer: str, since_ms: int) -> None:
         """The identity's own customer becomes the one that it belongs to, and it is linked to that one. What somebody
         else was given before, or says by hand, stays."""
+        if await self._store.is_crowd(customer):
+            self._count("refused")
+            return
         own: tuple[str, ...] = () if identity.kind == "user_id" else (own_customer(identity), shared_customer(identity))
         if told.link is not None and told.link not in own and await self._store.became(told.link) != customer:
             return

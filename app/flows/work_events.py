@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from app.core.events.event import Collected
 from app.core.features.chunk import Chunk, Results
 from app.core.features.working import work
 from app.errors import Problem
+from app.flows.share_shards import ShardShare
 
 if TYPE_CHECKING:  # handed in by the composition root
     from app.core.features.chunk import Worked
     from app.core.features.plan import FoldPlan
-    from app.store.fold_store import Backlog, Commit, FoldStore
+    from app.store.fold_steps import Backlog, Commit
+    from app.store.fold_store import FoldStore
     from app.store.shard_leases import Held, ShardLeases
     from app.store.watermarks import Watermarks
 
@@ -56,18 +58,25 @@ class EventWorker:
         plan: FoldPlan,
         identity: Identity | None,
         count: Callable[[Results, int], None],
+        trouble: Callable[[str], None],
     ) -> None:
-        """`count(result, n)` is for metrics."""
-        self._leases = leases
+        """`count(result, n)` is for metrics; `trouble(what)` for what went wrong and is tried again."""
+        self._share = ShardShare(leases, store.begin)
         self._store = store
         self._watermarks = watermarks
         self._plan = plan
         self._identity = identity
         self._count = count
-        self.held: dict[int, Held] = {}
+        self._trouble = trouble
+        self._alone: set[int] = set()  # shards that something went wrong with
         self._types_ms: dict[str, int] = {}  # what is to be told of event types
         self._told_ms: dict[int, int] = {}  # shard → what was told of it
         self.lag_ms = 0  # of the shard that is the most behind, at the last look
+
+    @property
+    def held(self) -> Mapping[int, Held]:
+        """The shards that it works on."""
+        return self._share.held
 
     async def run(self, stopped: asyncio.Event) -> None:
         """Work until it is stopped; then give everything back."""
@@ -77,59 +86,70 @@ class EventWorker:
         finally:
             tending.cancel()
             await asyncio.wait([tending])
-            await self._leave()
+            try:
+                await self.leave()
+            except Exception as error:  # then the leases end by themselves
+                self._trouble(type(error).__name__)
+
+    async def leave(self) -> None:
+        """Give everything back: others may take it at once."""
+        await self._share.leave()
 
     async def _keep_working(self, stopped: asyncio.Event) -> None:
         pause_s = PAUSE_S
         while not stopped.is_set():
             try:
-                more = await self.look()
+                wait_s = 0.0 if await self.look() else LOOK_EVERY_S
+                pause_s = PAUSE_S
             except Exception as error:  # the store is away, or refuses: nothing is lost, since nothing was committed
-                self._failed("events are not worked off", error)
-                await _waited(stopped, pause_s)
+                self._trouble(type(error).__name__)
+                wait_s = pause_s
                 pause_s = min(PAUSE_S_MAX, 2 * pause_s)
-                continue
-            pause_s = PAUSE_S
-            if not more:
-                await _waited(stopped, LOOK_EVERY_S)
+            if wait_s:
+                await _waited(stopped, wait_s)
 
     async def _keep_tending(self, stopped: asyncio.Event) -> None:
-        announced = False
         while not stopped.is_set():
             try:
-                if not announced:
-                    await self._leases.announce()
-                    announced = True
                 await self.tend()
             except Exception as error:
-                self._failed("shards are not shared", error)
+                self._trouble(type(error).__name__)
             await _waited(stopped, TEND_EVERY_S)
 
-    def _failed(self, what: str, error: Exception) -> None:
-        log.warning("%s: `%s`", what, type(error).__name__)
-
     async def look(self) -> bool:
-        """Work off a chunk of each shard that is held; whether there is more."""
-        shards = list(self.held.values())
-        more, lag_ms = False, 0
-        for at in range(0, len(shards), TOGETHER):
-            backlogs = await self._work(shards[at : at + TOGETHER])
+        """Work off a chunk of each shard that is held; whether there is more. Raises the first trouble that there was,
+        after all the others were worked off."""
+        more, lag_ms, troubles = False, 0, []
+        for shards in self._together():
+            try:
+                backlogs = await self._work(shards)
+            except Exception as error:
+                # A commit whose answer did not come may have been applied: what is known of these shards is read again.
+                troubles.append(error)
+                for each in shards:
+                    self._share.forget(each)
+                self._alone.update(each.shard for each in shards)
+                continue
+            self._alone.difference_update(each.shard for each in shards)
             more = more or any(each.more for each in backlogs)
             lag_ms = max(lag_ms, *(each.lag_ms for each in backlogs))
         self.lag_ms = lag_ms
+        if troubles:
+            raise troubles[0]
         return more
 
+    def _together(self) -> list[list[Held]]:
+        """The shards that are held, many at once; each alone that may be the trouble, so that it holds up no other."""
+        held = list(self.held.values())
+        well = [each for each in held if each.shard not in self._alone]
+        alone = [[each] for each in held if each.shard in self._alone]
+        return [well[at : at + TOGETHER] for at in range(0, len(well), TOGETHER)] + alone
+
     async def _work(self, shards: Sequence[Held]) -> Sequence[Backlog]:
-        try:
-            backlogs = await self._store.read(shards)
-            commits = await self._worked(backlogs)
-            if commits:
-                await self._commit(commits)
-        except Exception:
-            # A commit whose answer did not come may have been applied: what is known of these shards is read again.
-            for each in shards:
-                self._forget(each)
-            raise
+        backlogs = await self._store.read(shards)
+        commits = await self._worked(backlogs)
+        if commits:
+            await self._commit(commits)
         for backlog in backlogs:
             backlog.note_applied()
         return backlogs
@@ -142,35 +162,36 @@ class EventWorker:
         now_ms = waiting[0].read_ms
         chunks = [(each.held, Chunk.of(each.entries, now_ms)) for each in waiting]
         known = await self._store.look_up(chunks, now_ms)
-        fresh = [chunk.fresh(each.seen, each.erased) for (_, chunk), each in zip(chunks, known, strict=True)]
-        await self._link([(chunk, entries) for (_, chunk), entries in zip(chunks, fresh, strict=True)])
+        links = [chunk.linking(each.seen, each.erased) for (_, chunk), each in zip(chunks, known, strict=True)]
+        await self._link([(chunk, entries) for (_, chunk), entries in zip(chunks, links, strict=True)])
         commits = [
-            backlog.commit(chunk, work(self._plan, chunk, entries, each.stored), each)
-            for backlog, (_, chunk), each, entries in zip(waiting, chunks, known, fresh, strict=True)
+            backlog.commit(chunk, work(self._plan, chunk, each.seen, each.stored, each.erased), each)
+            for backlog, (_, chunk), each in zip(waiting, chunks, known, strict=True)
         ]
         await self._store.append([entry for each in commits for entry in each.worked.onward])
         return commits
 
     async def _link(self, chunks: Sequence[tuple[Chunk, list[Collected]]]) -> None:
         """Have it learnt who belongs to whom."""
-        if self._identity is None:
+        links = [entry for _, entries in chunks for entry in entries]
+        if self._identity is None or not links:
             return
-        links = [entry for _, entries in chunks for entry in entries if entry.edges or entry.previous]
         try:
-            if links:
-                await self._identity.apply(links)
+            await self._identity.apply(links)
         except Problem:  # the store's
             raise
         except Exception:  # which of them cannot be taken is told one by one, and costs itself alone
             for chunk, entries in chunks:
-                for entry in [each for each in entries if each.edges or each.previous]:
-                    try:
-                        await self._identity.apply([entry])
-                    except Problem:
-                        raise
-                    except Exception as error:
-                        entries.remove(entry)
-                        chunk.put_aside(entry, f"whom it links cannot be learnt (`{type(error).__name__}`)")
+                for entry in entries:
+                    await self._link_one(self._identity, chunk, entry)
+
+    async def _link_one(self, identity: Identity, chunk: Chunk, entry: Collected) -> None:
+        try:
+            await identity.apply([entry])
+        except Problem:
+            raise
+        except Exception as error:
+            chunk.put_aside(entry, f"whom it links cannot be learnt (`{type(error).__name__}`)")
 
     async def _commit(self, commits: Sequence[Commit]) -> None:
         for commit, committed in zip(commits, await self._store.commit(commits), strict=True):
@@ -179,7 +200,7 @@ class EventWorker:
             else:
                 log.info("a chunk of events was not applied", extra={"shard": commit.held.shard, "why": committed.name})
                 if committed.is_ours_no_more:
-                    self._forget(commit.held)
+                    self._share.forget(commit.held)
 
     def _counted(self, worked: Worked) -> None:
         for result, n in worked.counts.items():
@@ -190,36 +211,12 @@ class EventWorker:
         for kind, n in worked.surprises.items():
             log.error("a fold failed: its events are among the dead letters", extra={"kind": kind, "events": n})
 
-    def _forget(self, held: Held) -> None:
-        if self.held.get(held.shard) is held:
-            del self.held[held.shard]
-            self._told_ms.pop(held.shard, None)
-
     async def tend(self) -> None:
-        """Renew what is held, take or give back for an equal share, tell watermarks, let go of what is applied."""
-        living = await self._leases.alive()
-        for lost in await self._leases.renew(list(self.held.values())):
-            self._forget(lost)
-        quota = self._leases.quota(living)
-        await self._give_back(len(self.held) - quota)
-        await self._take(quota - len(self.held))
+        """Once a second: an equal share of shards, watermarks, letting go of what is applied. Raises StoreError,
+        ReplyError."""
+        await self._share.share()
         await self._tell()
         await self._store.trim(list(self.held.values()))
-
-    async def _give_back(self, number: int) -> None:
-        if number > 0:
-            given = sorted(self.held.values(), key=lambda each: each.shard)[-number:]
-            for each in given:
-                self._forget(each)
-            await self._leases.give_back(given)
-
-    async def _take(self, number: int) -> None:
-        if number > 0:
-            free = await self._leases.free([shard for shard in range(self._leases.shards) if shard not in self.held])
-            taken = await self._leases.take(free[:number])
-            await self._store.begin(taken)
-            for each in taken:
-                self.held[each.shard] = each
 
     async def _tell(self) -> None:
         types, self._types_ms = self._types_ms, {}
@@ -235,14 +232,6 @@ class EventWorker:
                 self._types_ms[name] = max(ms, self._types_ms.get(name, 0))
             raise
         self._told_ms |= shards
-
-    async def _leave(self) -> None:
-        held, self.held = list(self.held.values()), {}
-        try:
-            await self._leases.give_back(held)
-            await self._leases.leave()
-        except Exception as error:  # then they end by themselves
-            self._failed("leases end by themselves", error)
 
 
 async def _waited(stopped: asyncio.Event, seconds: float) -> None:

@@ -214,7 +214,9 @@ class Checker:
 
     def about(self, customer: str | Mapping[Kind, str]) -> str | Alias:
         """Whom a line is about: a key, or an alias that the store can look up. Raises Problem."""
-        found = resolve_reference(customer if isinstance(customer, str) else {**customer})
+        found = resolve_reference(
+            customer if isinstance(customer, str) else {str(kind): each for kind, each in customer.items()}
+        )
         if isinstance(found, Refusal):
             raise Problem(found.code, found.detail)
         if isinstance(found, Alias) and found.kind in self._unwanted:

@@ -31,14 +31,14 @@ def masked_view(known: Known, bundle: Bundle) -> dict[str, Any]:
             for name, value in sorted(profile.attributes.items())
             if not _is_over(bundle, name, known)
         },
-        "consent": [_consent(entry) for entry in sorted(profile.consent, key=lambda each: each[:6])],
-        "suppressions": [_suppression(stop, source) for stop, source in sorted(profile.suppressions)],
+        "consent": [consent_view(entry) for entry in sorted(profile.consent, key=lambda each: each[:6])],
+        "suppressions": [suppression_view(stop, source) for stop, source in sorted(profile.suppressions)],
         "preferences": dict(sorted(profile.preferences.items())),
-        "outcomes": [_outcome(each) for each in sorted(profile.outcomes, key=lambda each: -each.at_ms)],
+        "outcomes": [outcome_view(each) for each in sorted(profile.outcomes, key=lambda each: -each.at_ms)],
         "exposures": dict(sorted(profile.exposures.items())),
         "contacts": known.contacts,
         "versions": {"general": profile.general_version, "ledger": profile.ledger_version},
-        "updated_at": iso(profile.updated_ms),
+        "updated_at": iso(profile.updated_ms) if profile.updated_ms else None,
     }
     return view | ({"merge_pending": True} if profile.merge_pending else {})
 
@@ -84,7 +84,7 @@ def _is_over(bundle: Bundle, name: str, known: Known) -> bool:
     return known.now_ms - set_at_ms >= delete_s * 1000
 
 
-def _consent(entry: ConsentEntry) -> dict[str, Any]:
+def consent_view(entry: ConsentEntry) -> dict[str, Any]:
     view = {
         "purpose": entry.purpose,
         "channel": entry.channel,
@@ -96,11 +96,11 @@ def _consent(entry: ConsentEntry) -> dict[str, Any]:
     return view if entry.expires_ms is None else view | {"expires_at": iso(entry.expires_ms)}
 
 
-def _suppression(stop: Suppression, source: str) -> dict[str, Any]:
+def suppression_view(stop: Suppression, source: str) -> dict[str, Any]:
     return {"scope": stop.scope, "reason": stop.reason, "source": source, "at": iso(stop.at_ms)}
 
 
-def _outcome(outcome: PastOutcome) -> dict[str, Any]:
+def outcome_view(outcome: PastOutcome) -> dict[str, Any]:
     kind = outcome.kind
     message = {} if kind is None else {"placement": kind.placement, "message": kind.message}
     return {"type": outcome.type, "at": iso(outcome.at_ms), **message}
@@ -109,9 +109,9 @@ def _outcome(outcome: PastOutcome) -> dict[str, Any]:
 def _what(what: What, recorded_ms: int) -> dict[str, Any]:
     match what:
         case Consented(entry, superseded):
-            return {"what": "consent", **_consent(entry), **({"superseded": True} if superseded else {})}
+            return {"what": "consent", **consent_view(entry), **({"superseded": True} if superseded else {})}
         case Suppressed(stop, source):
-            return {"what": "suppression", **_suppression(stop, source)}
+            return {"what": "suppression", **suppression_view(stop, source)}
         case Unsuppressed(scope, reason):
             return {"what": "suppression_lifted", "scope": scope, "reason": reason, "at": iso(recorded_ms)}
         case Moved(region):

@@ -12,12 +12,14 @@ import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.core.customers import CustomerWrite
+from app.core.features.live import all_features
 from app.core.keeping import keeping
 from app.errors import Problem
 from app.flows.import_customers import import_customers
 from app.http import customer_bodies as bodies
 from app.http.customer_examples import BULK, CONSENT, CUSTOMER, HISTORY, SUPPRESSION, TALLY, VIEW, WRITTEN, answer
 from app.http.customer_view import history_view, iso, masked_view
+from app.http.feature_view import features_view
 from app.http.openapi import problems, request_body
 from app.store.customer_reads import CustomerReader
 from app.store.customers import CustomerStore, Written
@@ -81,7 +83,8 @@ async def write_customer(request: Request, customer: Key) -> Response:
 )
 async def read_customer(request: Request, customer: Key) -> Response:
     bodies.check_key(customer)
-    return json_response(masked_view(await _reader(request).read(customer), request.app.state.services.bundle))
+    known, bundle = await _reader(request).read(customer), request.app.state.services.bundle
+    return json_response(masked_view(known, bundle) | features_view(known.features, known.now_ms, bundle))
 
 
 @router.get(
@@ -176,7 +179,7 @@ def customer_store(request: Request) -> CustomerStore:
 
 def _reader(request: Request) -> CustomerReader:
     services = request.app.state.services
-    return CustomerReader(services.client, services.keys, services.fields)
+    return CustomerReader(services.client, services.keys, services.fields, all_features(services.bundle))
 
 
 def _written(request: Request, written: Written) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from app.errors import Problem
 from app.http.answers import DecisionRecord
 from app.http.openapi import answered, problems
 from app.store.decision_log import reading_the_store
+from app.store.erasure import Tombstones
 from policy.codes import Action
 
 if TYPE_CHECKING:
@@ -48,11 +49,20 @@ async def read_decision(
     if bundle is None:
         raise Problem("decision_expired", "the bundle that it was decided under is no longer in the store")
     record = decode(logged.raw, bundle)
+    await _refuse_erased(services, record)
     if parsed.place >= len(record.decisions):
         raise Problem("not_found", "the request had fewer placements")
     with reading_the_store():
         aborted = logged.aborted or await _taken_back(services, parsed, record)
     return json_response(view(record, parsed.place, aborted))
+
+
+async def _refuse_erased(services: Services, record: Record) -> None:
+    """Raises Problem `decision_expired` for what was decided for a customer before it was erased."""
+    tombstones = Tombstones(services.client, services.keys, services.fields)
+    erased = (await tombstones.erased_among([record.asked.customer])).get(record.asked.customer)
+    if erased is not None and record.facts.now_ms <= erased.at_ms:
+        raise Problem("decision_expired", "its customer was erased")
 
 
 async def _taken_back(services: Services, asked: DecisionId, record: Record) -> bool:

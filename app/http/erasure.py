@@ -63,8 +63,8 @@ async def erase_customer(request: Request, customer: Key) -> Response:
 @router.get(
     "/v1/erasures/{erasure}",
     summary="The receipt of an erasure",
-    description="It names nobody: `customer_hash` is the keyed hash of the customer's key, which `nextbest customers "
-    "hash` prints. It is kept for ever.",
+    description="It names nobody: `customer_hash` is the keyed hash of the customer's key: `nextbest customers "
+    "receipt ID --of KEY` says whether it is somebody's. It is kept for ever.",
     responses={**answer("The receipt", RECEIPT), **problems("not_found", "store_unavailable")},
 )
 async def read_erasure(request: Request, erasure: Annotated[str, Path(examples=[ID])]) -> Response:
@@ -87,7 +87,8 @@ def receipt(job: Job) -> dict[str, Any]:
         "done_at": None if job.done_ms is None else iso(job.done_ms),
         **waits,
         "steps": [
-            {"what": each.step, "count": each.number, "at": iso(each.at_ms)} | ({"note": each.note} if each.note else {})
+            {"what": each.step, "count": each.number, "at": iso(each.at_ms)}
+            | ({"note": each.note} if each.note else {})
             for each in job.steps
         ],
     }

@@ -6,11 +6,11 @@ Fails closed: an event is acknowledged when it is durable in its stream, and ref
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import orjson
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, RootModel
 
 from app.core.events import cloudevents, native
 from app.core.events.event import Arrived, Misfit, Misfits
@@ -39,6 +39,7 @@ VIEWED = {
     "id": "evt_8812",
     "properties": {"product_id": "p_1", "price": 19.9},
 }
+HEARTBEAT = {"type": "heartbeat"}
 ANSWER = {
     "accepted": 99,
     "undeclared": 0,
@@ -61,6 +62,17 @@ class EventBody(BaseModel):
     version: int | None = Field(None, description="Of its declaration; absent: the one in force.")
     source: str | None = Field(None, description="The system that tells it.")
     previous: str | dict[str, str] | None = Field(None, description="Of `alias`: who that was before.")
+
+
+class HeartbeatBody(BaseModel):
+    """Says that of these events none is on its way, so that features under a contract (`max_lag`) stay fresh."""
+
+    type: Literal["heartbeat"]
+    events: list[str] | None = Field(None, description="Absent: all that the bundle declares.")
+
+
+class Told(RootModel[EventBody | HeartbeatBody]):
+    """An event or a heartbeat."""
 
 
 class RejectedEvent(BaseModel):
@@ -87,7 +99,7 @@ class CollectedAnswer(BaseModel):
     "binary, structured or batched mode. At most 32 KiB an event, 5 MiB a request after unpacking; gzip is understood. "
     "The answer is 200 when everything that fits is durable: what does not fit is put aside with the reason "
     "(`nextbest deadletters`) and listed. Sending the same again is harmless where events have an `id`.",
-    openapi_extra=request_body(EventBody, {"an event": VIEWED}),
+    openapi_extra=request_body(Told, {"an event": VIEWED, "a heartbeat": HEARTBEAT}),
     responses={
         **documented(CollectedAnswer, "What became of them", ANSWER),
         **problems(

@@ -67,14 +67,13 @@ def instant(cell: Any, zone: ZoneInfo | None) -> str:
     if isinstance(cell, str) and _UNIX.fullmatch(cell.strip()):
         cell = float(cell)
     if isinstance(cell, int | float | Decimal) and not isinstance(cell, bool):
-        unix = float(cell)
-        return _iso(datetime.fromtimestamp(unix if unix < SECONDS_BELOW else unix / 1000, UTC))
+        return _iso(_unix(float(cell)))
     if isinstance(cell, date) and not isinstance(cell, datetime):
         cell = datetime.combine(cell, time())
     try:
         at = cell if isinstance(cell, datetime) else datetime.fromisoformat(text(cell))
     except ValueError:
-        raise Unfit("invalid_request", "a time is ISO 8601, such as `2026-01-31T09:00:00Z`, or Unix time") from None
+        raise _no_time() from None
     if at.tzinfo is None:
         if zone is None:
             raise Unfit("time_without_zone", "the time has no zone: say with --zone in which one it is, such as `UTC`")
@@ -82,8 +81,22 @@ def instant(cell: Any, zone: ZoneInfo | None) -> str:
     return _iso(at)
 
 
+def _unix(seconds_or_ms: float) -> datetime:
+    try:
+        return datetime.fromtimestamp(seconds_or_ms if seconds_or_ms < SECONDS_BELOW else seconds_or_ms / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise _no_time() from None
+
+
 def _iso(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    try:
+        return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    except OverflowError:  # in the first or the last hours of all time
+        raise _no_time() from None
+
+
+def _no_time() -> Unfit:
+    return Unfit("invalid_request", "a time is ISO 8601, such as `2026-01-31T09:00:00Z`, or Unix time")
 
 
 def _whole(cell: Any) -> Any:

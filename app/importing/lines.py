@@ -55,7 +55,10 @@ class LineMaker:
             self._stop(known, line)
         else:
             self._customer(known, line)
-        return orjson.dumps(line)
+        try:
+            return orjson.dumps(line)
+        except TypeError:  # orjson's own error is one
+            raise Unfit("invalid_request", "expected text in Unicode, and numbers of 64 bits") from None
 
     def _who(self, known: Mapping[str, Any]) -> dict[str, Any]:
         told = {str(kind): known.get(f"identities.{kind}") for kind in KINDS}

@@ -11,7 +11,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
@@ -103,6 +103,8 @@ class Notes:
 
     def _note(self) -> None:
         beside = sidecar(self._path)
+        # `asdict` cannot copy a Counter.
+        document = {each.name: getattr(self.done, each.name) for each in fields(self.done)}
         written = beside.with_name(beside.name + ".new")
-        written.write_text(json.dumps(asdict(self.done)), encoding="utf-8")
+        written.write_text(json.dumps(document), encoding="utf-8")
         written.replace(beside)

@@ -9,6 +9,7 @@ import csv
 import gzip
 import io
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol
 
@@ -33,7 +34,7 @@ LOOKED_AT = 1_000
 
 
 class Row(NamedTuple):
-    """`number`: the line on which it begins, or, of Parquet, which row it is; from 1. `cells` None: it is unreadable."""
+    """`number`: the line on which it begins, or, of Parquet, which row it is; from 1. `cells` None: unreadable."""
 
     number: int
     cells: Mapping[str, Any] | None
@@ -43,6 +44,7 @@ class Rows(Protocol):
     """A file that is open for reading."""
 
     names: tuple[str, ...]  # of the columns
+    fixed: bool  # whether no row has others
 
     def share(self) -> float:
         """How much of it is read, 0–1."""
@@ -90,8 +92,17 @@ class _Text:
 
 
 class _Csv:
+    fixed = True
+
     def __init__(self, path: Path, packed: bool, encoding: str) -> None:
         self._file = _Text(path, packed)
+        try:
+            self._begin(path, encoding)
+        except Trouble:
+            self._file.close()
+            raise
+
+    def _begin(self, path: Path, encoding: str) -> None:
         self._text = io.TextIOWrapper(self._file.stream, encoding=encoding, newline="")
         csv.field_size_limit(CELL_BYTES_MAX)
         head = self._read(self._text.readline)
@@ -135,13 +146,17 @@ class _Csv:
 
 
 class _Ndjson:
+    fixed = False
+
     def __init__(self, path: Path, packed: bool) -> None:
         self._file = _Text(path, packed)
         names: dict[str, None] = {}
-        for looked_at, row in enumerate(self.after(0)):
-            names.update(dict.fromkeys(row.cells or ()))
-            if looked_at >= LOOKED_AT:
-                break
+        try:
+            for row in islice(self.after(0), LOOKED_AT):
+                names.update(dict.fromkeys(row.cells or ()))
+        except Trouble:
+            self._file.close()
+            raise
         self.names = tuple(names)
 
     def after(self, skipped: int) -> Iterator[Row]:
@@ -189,6 +204,8 @@ def _flat(line: bytes) -> Mapping[str, Any] | None:
 
 
 class _Parquet:
+    fixed = True
+
     def __init__(self, path: Path) -> None:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile

@@ -8,7 +8,7 @@ one is made; no more than two are held.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,7 +83,8 @@ def run(job: Job, sender: Sender | None, tell: Tell) -> Outcome:
     """Import one file; `sender` None: dry. Raises Trouble."""
     rows = open_rows(job.path, job.kind, job.encoding)
     try:
-        columns = mapped(rows.names, job.what, job.bundle, job.told)
+        names = rows.names if rows.fixed else tuple(dict.fromkeys((*rows.names, *job.told)))
+        columns = mapped(names, job.what, job.bundle, job.told)
         outcome = Outcome(job.path, sender is None, columns, progress.Done(""))
         begun_s = time.monotonic()
         if sender is None:
@@ -146,6 +147,7 @@ def _send(job: Job, rows: Rows, outcome: Outcome, sender: Sender, tell: Tell) ->
 
 def _batches(job: Job, outcome: Outcome, rows: Iterator[Row]) -> Iterator[Batch]:
     maker = LineMaker(job.what, outcome.columns, job.bundle, job.said)
+    names = {column.name for column in outcome.columns}
     check: Callable[[bytes], Any] = (
         LineChecker(job.bundle).line if job.what is What.SUPPRESSIONS else Checker(job.bundle, NO_SECRET).line
     )
@@ -154,6 +156,10 @@ def _batches(job: Job, outcome: Outcome, rows: Iterator[Row]) -> Iterator[Batch]
     refused: list[Rejected] = []
     size = 0
     for row in rows:
+        if row.cells is not None and not row.cells.keys() <= names:  # lines of JSON may bring others at any time
+            names |= row.cells.keys()
+            outcome.columns = mapped(_all_names(outcome.columns, row.cells), job.what, job.bundle, job.told)
+            maker = LineMaker(job.what, outcome.columns, job.bundle, job.said)
         made = _checked(row, maker, check)
         if isinstance(made, Rejected):
             refused.append(made)
@@ -166,6 +172,11 @@ def _batches(job: Job, outcome: Outcome, rows: Iterator[Row]) -> Iterator[Batch]
             numbers, lines, refused, size = [], [], [], 0
     if lines or refused:
         yield Batch(len(lines) + len(refused), numbers, lines, tuple(refused))
+
+
+def _all_names(columns: tuple[Column, ...], cells: Iterable[str]) -> tuple[str, ...]:
+    """The columns that are known, then those that a row brings."""
+    return tuple(dict.fromkeys((*(column.name for column in columns), *cells)))
 
 
 def _checked(row: Row, maker: LineMaker, check: Callable[[bytes], Any]) -> bytes | Rejected:

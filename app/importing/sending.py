@@ -75,6 +75,8 @@ class Sender:
 
     def send(self, numbers: Sequence[int], lines: Sequence[bytes]) -> Answer:
         """Send a batch; `numbers` are those of its rows in the file. Raises Trouble."""
+        if not lines:
+            return Answer(0, (), ())
         body = b"\n".join(lines)
         waited_s, wait_s = 0.0, WAIT_S
         while True:

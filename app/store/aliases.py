@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 from redis.asyncio import Redis
 
@@ -27,6 +27,14 @@ GIVE_BACK = Script.load("give_back.lua")
 #: How many times as long as a profile the pointers to it live. They are renewed later than the profile is, and one that
 #: ended before it would open limits: a key that led here would be that of a stranger whom nobody has contacted.
 POINTERS_LIVE = 2
+
+
+class Renewal(NamedTuple):
+    """A customer whose aliases live on: those that were `told` now, and whether no alias ends, for being suppressed."""
+
+    customer: str
+    told: Sequence[Alias]
+    suppressed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +98,15 @@ class Aliases:
         are deleted sooner than the profile are renewed only when they were `told` again."""
         remembered = self.keys.aliases(customer)
         identity_keys = cast("set[bytes]", await self.client.smembers(remembered))
-        sooner = {key_names.identity_prefix(kind): keep_s for kind, keep_s in self.keeping.aliases_s.items()}
+        sooner = {
+            prefix: keep_s
+            for kind, keep_s in self.keeping.aliases_s.items()
+            for prefix in (key_names.identity_prefix(kind), key_names.claims_prefix(kind))
+        }
         told_now = {self.key_of(alias) for alias in told}
         pipeline = self.client.pipeline(transaction=False)
         for key in (remembered, *identity_keys):
-            keep_s = sooner.get(key[: key.find(b":", 3) + 1]) if sooner else None
+            keep_s = sooner.get(key[: key.find(b":", 4) + 1]) if sooner else None
             if suppressed:
                 pipeline.persist(key)
             elif key.startswith(b"{") and key != remembered:  # the keys of who became this customer

@@ -217,6 +217,14 @@ class ArchivePositions:
                 since = max(since, milliseconds(first[0]) if first else now_ms)
         return since
 
+    async def with_erasures(self, shards: Iterable[int]) -> list[int]:
+        """Those of these shards of which a customer was ever erased."""
+        pipeline = self.client.pipeline(transaction=False)
+        wanted = list(shards)
+        for shard in wanted:
+            pipeline.hget(self.keys.worker(shard), "erasures")
+        return [shard for shard, number in zip(wanted, await pipeline.execute(), strict=True) if number]
+
     async def applied(self, shards: Iterable[int]) -> dict[int, bytes]:
         """How far the shards' workers are."""
         pipeline = self.client.pipeline(transaction=False)

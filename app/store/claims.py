@@ -36,6 +36,9 @@ DONE = Script.load("claims_done.lua")
 CLOSE = Script.load("claims_close.lua")
 LINK = Script.load("claims_link.lua")
 ERASED = suppression_field("*", SuppressionReason.ERASED)
+#: Keys that may point to a customer: about 500 visitors' ids, each with what it was before. Of `user_id: "null"`, which
+#: some client sends for everybody, there would be millions, and each of them one customer with all the others.
+CROWD = 1_500
 #: Due at once. Scores are Unix ms.
 AT_ONCE = 0
 #: What somebody has taken is taken again after this long, if nothing became of it.
@@ -146,6 +149,11 @@ class ClaimStore:
                 pipeline.hexists(self._keys.profile(customer), ERASED)
             return any(await pipeline.execute())
 
+    async def is_crowd(self, customer: str) -> bool:
+        """Whether more is linked to a customer than to a person: an id that a mistake gives to everybody."""
+        with store_errors():
+            return bool(await cast("Any", self._client.scard(self._keys.aliases(customer))) > CROWD)
+
     async def link(
         self, identity: Edge, customer: str, given_up_by: Iterable[str] = (), *, for_long: bool = False
     ) -> str:
@@ -207,7 +215,8 @@ class ClaimStore:
 
     def _remembering(self, customer: str, held: Sequence[bytes], no_longer: Sequence[bytes] = ()) -> Call:
         keep_ms = b"%d" % (self._keeping.profile_s * 1000)
-        return Call((self._keys.aliases(customer),), (keep_ms, b"%d" % len(no_longer), *no_longer, *held))
+        args = (keep_ms, b"%d" % (CROWD + 1), b"%d" % len(no_longer), *no_longer, *held)
+        return Call((self._keys.aliases(customer),), args)
 
     async def _became(self, customers: Sequence[str]) -> list[str]:
         pipeline = self._client.pipeline(transaction=False)

@@ -1,4 +1,4 @@
-"""Kill switches in the store, their history, and what variants earned.
+"""Kill switches in the store, their history, what variants earned, and until when events are complete.
 
 What decisions go by is read over the hot connection, so that it comes from the same primary as their facts, and in two
 small commands, so that no decision waits behind it. What people ask and say goes over the ordinary client.
@@ -18,12 +18,14 @@ from hiredis import ReplyError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from app.core.features.watermarks import NO_WATERMARKS, Watermarks
 from app.errors import Problem
 from app.store.decisions import milliseconds
 from app.store.keys import CTL_SWITCHES, CTL_SWITCHES_LOG, Keys
 from app.store.link import Link, Wire
 from app.store.resp import pack
 from app.store.scripts import Call, Script
+from app.store.watermark_reads import WatermarkReads
 from app.store.wire import StoreError
 from policy.codes import SwitchKind
 from policy.control import Switch, VariantKey
@@ -50,6 +52,7 @@ class Polled(NamedTuple):
     switches: tuple[Switch, ...]
     now_ms: int  # the store's clock; 0 when it did not answer
     failure: str = ""
+    watermarks: Watermarks = NO_WATERMARKS  # what could be read of them
 
 
 class Change(NamedTuple):
@@ -76,11 +79,19 @@ class Switchboard(NamedTuple):
 class ControlStore:
     """Control facts of a deployment. What polls raises nothing; the others raise Problem `store_unavailable`.
 
-    `compared` are the variants whose counts are of interest, sorted or not; `strict` waits until a switch is on disk.
+    `compared` are the variants whose counts are of interest, sorted or not; `event_types` those whose watermarks are:
+    without any, no watermark is read. `strict` waits until a switch is on disk.
     """
 
     def __init__(
-        self, link: Link, client: Redis, keys: Keys, compared: Iterable[VariantKey] = (), *, strict: bool = False
+        self,
+        link: Link,
+        client: Redis,
+        keys: Keys,
+        compared: Iterable[VariantKey] = (),
+        event_types: Sequence[str] = (),
+        *,
+        strict: bool = False,
     ) -> None:
         self.compared = tuple(compared)
         self._link = link
@@ -88,6 +99,8 @@ class ControlStore:
         self._keys = keys
         self._strict = strict
         self._places = _places(self.compared)
+        self._marks = WatermarkReads(event_types, range(keys.shards)) if event_types else None
+        self._poll = _POLL if self._marks is None else _POLL + self._marks.command
         self._raw: list[bytes] | None = None  # as polled last: while nothing changes nothing is read again
         self._polled: dict[Switch, bytes] = {}
         self._switches: tuple[Switch, ...] = ()
@@ -97,7 +110,8 @@ class ControlStore:
     async def poll(self, deadline: float, wire: Wire | None = None) -> Polled:
         """Read the switches by `deadline` (loop time, s); over `wire` while the link does not count as connected."""
         try:
-            values, time = await (wire or self._link).call(_POLL, 2, deadline)
+            replies = 2 if self._marks is None else 3
+            values, time, *marks = await (wire or self._link).call(self._poll, replies, deadline)
         except StoreError as error:
             return Polled((), 0, type(error).__name__)
         for reply in (values, time):
@@ -110,7 +124,8 @@ class ControlStore:
                 self._raw, self._switches = values, tuple(self._polled)
         except (ValueError, TypeError, IndexError):
             return Polled((), 0, "Garbled")
-        return Polled(self._switches, now_ms, "" if len(self._switches) == len(values) else "Garbled")
+        watermarks = NO_WATERMARKS if self._marks is None else self._marks.watermarks(marks[0])
+        return Polled(self._switches, now_ms, "" if len(self._switches) == len(values) else "Garbled", watermarks)
 
     async def end(self, switch: Switch, now_ms: int, deadline: float) -> None:
         """Take away a polled switch whose time is over, unless it was turned anew meanwhile. Every node tries, one

@@ -6,12 +6,16 @@ from typing import Any, NamedTuple, cast
 
 from redis.asyncio import Redis
 
+from app.core.features.live import LiveFeatures
+from app.core.features.plan import State
+from app.core.features.watermarks import Watermarks
 from app.store.customer_trouble import MovedTo, erased, follow, merged_into, store_errors, unknown_customer
 from app.store.described import Profile, describe_profile
 from app.store.fields import FieldRegistry
 from app.store.history import Change, changes_of
-from app.store.keys import Keys
+from app.store.keys import CTL_WATERMARKS, Keys
 from app.store.profile import ERASURE, MERGE, UPDATED, UnknownField, is_tombstone, merge_of
+from app.store.watermark_reads import WatermarkReads
 
 
 class Known(NamedTuple):
@@ -21,13 +25,26 @@ class Known(NamedTuple):
     profile: Profile
     contacts: int  # that the ledger holds
     now_ms: int  # the store's clock
+    features: KnownFeatures | None = None  # None: they were not asked for
+
+
+class KnownFeatures(NamedTuple):
+    """What is stored of a customer's features, and until when its events are complete. `state` None: it cannot be
+    read."""
+
+    live: LiveFeatures
+    state: State | None
+    shard: int
+    watermarks: Watermarks
 
 
 class CustomerReader:
     """Reads customers, off the hot path. Every method raises Problem: `store_unavailable`, `unknown_customer`,
     `erased`."""
 
-    def __init__(self, client: Redis, keys: Keys, fields: FieldRegistry) -> None:
+    def __init__(self, client: Redis, keys: Keys, fields: FieldRegistry, live: LiveFeatures | None = None) -> None:
+        """`live`: features that are read too."""
+        self._live = live
         self._client = client
         self._keys = keys
         self._fields = fields
@@ -72,17 +89,24 @@ class CustomerReader:
         pipeline.time()
         pipeline.hgetall(names.profile)
         pipeline.zcard(names.ledger)
-        (seconds, micros), stored, contacts = await pipeline.execute()
+        marks = WatermarkReads(() if self._live is None else self._live.all_event_types, (names.shard,))
+        if self._live is not None:
+            pipeline.hmget(names.features, [group.key for group in self._live.groups])
+            pipeline.hmget(CTL_WATERMARKS, marks.fields)
+        (seconds, micros), stored, contacts, *more = await pipeline.execute()
         became = merge_of(stored.get(MERGE))[1]
         if became is not None:
             return MovedTo(became)
         if is_tombstone(stored.get(ERASURE)):
             raise erased()
-        if UPDATED not in stored:
+        features = None
+        if self._live is not None:
+            features = KnownFeatures(self._live, self._live.state(more[0]), names.shard, marks.watermarks(more[1]))
+        if UPDATED not in stored and not (more and any(more[0])):  # some are known only by what they did
             raise unknown_customer()
         try:
             profile = describe_profile(stored, self._fields)
         except UnknownField:  # another process has allocated ids since
             await self._fields.refresh()
             profile = describe_profile(stored, self._fields)
-        return Known(customer, profile, contacts, seconds * 1000 + micros // 1000)
+        return Known(customer, profile, contacts, seconds * 1000 + micros // 1000, features)

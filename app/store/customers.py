@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from app.core.customers import CustomerWrite
 from app.core.keeping import Keeping
 from app.errors import Problem
-from app.store.aliases import Aliases
+from app.store.aliases import Aliases, Renewal
 from app.store.customer_trouble import MovedTo, erased, follow, merged_into, merging, store_errors, unknown_customer
 from app.store.customer_writes import NOW, names_needed, pack_write
 from app.store.fields import FieldRegistry
@@ -171,11 +171,13 @@ class CustomerStore:
         allowed = [w for w, claim in zip(writes, claims, strict=True) if not isinstance(claim, Problem)]
         replies = iter(await self._run(WRITE, await self._write_calls(allowed)))
         results: list[Written | Problem | MovedTo] = []
+        renewals: list[Renewal] = []
         for write, claim in zip(writes, claims, strict=True):
             if isinstance(claim, Problem):
                 results.append(await self._moved_or(write, claim))
             else:
-                results.append(await self._settle(write, claim, next(replies)))
+                results.append(await self._settle(write, claim, next(replies), renewals))
+        await self.aliases.renew_many(renewals)
         return results
 
     async def _moved_or(self, write: CustomerWrite, conflict: Problem) -> Problem | MovedTo:
@@ -184,9 +186,9 @@ class CustomerStore:
         return conflict if became is None else MovedTo(became)
 
     async def _settle(
-        self, write: CustomerWrite, claim: tuple[bytes, ...], reply: list[Any]
+        self, write: CustomerWrite, claim: tuple[bytes, ...], reply: list[Any], renewals: list[Renewal]
     ) -> Written | Problem | MovedTo:
-        """What a write's reply means, and what it leaves to do for the customer's aliases."""
+        """What a write's reply means; what it leaves to do for the customer's aliases is added to `renewals`."""
         if reply[0] != DONE:
             await self.aliases.give_back(write.customer, claim)
             if reply[0] == MERGED:
@@ -194,7 +196,7 @@ class CustomerStore:
             return {REFUSED: _future_time, ENDS_EARLY: _ends_early, ERASED: erased}[reply[0]]()
         _, at_ms, version, applied, renew, suppressions = reply
         if renew:
-            await self.aliases.renew(write.customer, write.identities, suppressed=suppressions > 0)
+            renewals.append(Renewal(write.customer, write.identities, suppressions > 0))
         return Written(write.customer, at_ms, version, tuple(flag == ord("1") for flag in applied), write.dropped)
 
     async def _run(self, script: Script, calls: Sequence[Call]) -> list[Any]:

@@ -29,7 +29,9 @@ from app.core.decision.commit import (
     Unreadable,
 )
 from app.core.decision.ids import reserved_at_ms
+from app.core.features.live import live_features
 from app.core.identity import Alias, fallback_key, identity_hash
+from app.store.features import FeatureReads
 from app.store.fields import FieldRegistry
 from app.store.keys import CustomerKeys, Keys, identity
 from app.store.ledger import LedgerCodec
@@ -99,6 +101,8 @@ class DecisionStore:
         self._bundle = bundle
         self.ledger = LedgerCodec(registry)
         self._profile = ProfileDecoder(bundle, registry, self.ledger.kind_named)
+        live = live_features(bundle)
+        self._features = None if live is None else FeatureReads(live)
         self.hash_key = b""
         self._log_bytes = log_bytes_per_shard
         self._record_bytes = 1024.0  # a moving average, with what the stream adds
@@ -141,6 +145,10 @@ class DecisionStore:
         if idempotency is not None:
             packed += _GET + bulk(keys.idempotency(idempotency.key_hash))
             replies = 4
+        features = self._features
+        if features is not None:
+            packed += features.command(keys.features)
+            replies += 1
         try:
             got = await self._link.call(packed, replies, deadline)
         except StoreError as error:
@@ -148,7 +156,10 @@ class DecisionStore:
         # Whether the facts can be read or not; but what somebody was answered who was erased is nobody's.
         if idempotency is not None and isinstance(got[3], bytes) and not _was_erased(got[1], got[3]):
             return await self._twin(keys.idempotency(idempotency.key_hash), got[3], deadline)
-        return self._reading(got)
+        reading = self._reading(got[:3])
+        if features is None or not isinstance(reading, Reading):
+            return reading
+        return reading._replace(features=features.state(got[-1]))
 
     async def _twin(self, name: bytes, value: bytes, deadline: float) -> Twin | Refused:
         """What a repeat of an idempotency key gets. A `send` is first made to stand: who committed it may not have
@@ -166,6 +177,7 @@ class DecisionStore:
         return Twin(_kept(reply)) if all(_is_on_disk(each) for each in synced) else Refused("NotOnDisk")
 
     def _reading(self, replies: list[Any]) -> Reading | Unreadable:
+        """What time, profile and ledger say. Of an error where features were asked for nothing else depends."""
         for reply in replies:
             if isinstance(reply, ReplyError):
                 return Unreadable(self._kind(reply), False)

@@ -87,6 +87,12 @@ class Tombstones:
         names = {name for key in held if (name := self._keys.customer_of_profile(key)) is not None}
         return (*sorted(names - {customer}), customer)
 
+    async def all_keys_of(self, customer: str) -> tuple[str, ...]:
+        """All keys of whoever a customer is by now; last the one that the others became."""
+        name = await self.became(customer)
+        names = await self.all_who_became(name)
+        return names if customer in names else (customer, *names)
+
     async def became(self, customer: str) -> str:
         """The customer that one has become; its own key where it has not."""
         with store_errors():

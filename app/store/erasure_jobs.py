@@ -59,7 +59,14 @@ class ErasureJobs:
         with store_errors():
             await cast("Any", self._client.hset(key, mapping=cast("Any", fields)))
             await self.record([job.erasure], {job.erasure: Taken(Step.CUSTOMER, len(names), at_ms)})
-            await self._client.zadd(CTL_ERASURES, {job.erasure: 0}, xx=True)
+        await self.wake([job.erasure])
+
+    async def wake(self, erasures: Iterable[str]) -> None:
+        """Whoever looks next may go on with these."""
+        with store_errors():
+            marks = dict.fromkeys(erasures, 0)
+            if marks:
+                await self._client.zadd(CTL_ERASURES, cast("Any", marks), xx=True)
 
     async def drop(self, erasure: str) -> None:
         """Forget one that came to nothing: another one had erased the customer."""

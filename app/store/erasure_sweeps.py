@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
 from redis.asyncio import Redis
@@ -27,16 +27,16 @@ from app.store.events import FIELD
 from app.store.fold_store import CARRIED_TO
 from app.store.keys import CTL_CLAIMS_DUE, Keys
 from app.store.profile import GENERAL_VERSION, MERGE
+from app.store.stream_pages import pages
 
-PAGE = 500
+#: Up to so many names are looked for in an entry's bytes before it is decoded.
+LOOKED_FOR_MAX = 20
 SCANNED = 1_000
 #: In claims: whose an identity was found to be (app.store.claims).
 SETTLED = b"="
 #: How often to look whether the store has written its file anew, and how long at most.
 LOOK_EVERY_S = 0.1
 WRITTEN_WITHIN_S = 1_800.0
-
-Entry = tuple[bytes, dict[bytes, bytes]]
 
 
 class _Key(NamedTuple):
@@ -125,7 +125,7 @@ class Sweeps:
             for shard, of_name in self._by_shard(jobs).items():
                 stream = self._keys.decisions(shard)
                 bases: dict[str, Job] = {}
-                async for entries in self._pages(stream):
+                async for entries in pages(self._client, stream):
                     gone = []
                     for entry, fields in entries:
                         job = _whose_record(fields, of_name, bases)
@@ -186,15 +186,17 @@ class Sweeps:
         return [self._keys.outcomes(each, decision) for each in shards]
 
     async def events(self, jobs: Sequence[Job], until_ms: dict[str, int]) -> Counter[str]:
-        """Entries of the streams, and letters. `until_ms`: by erasure; what was received later is left."""
+        """Entries of all streams, and letters: others' events may name a customer too. `until_ms`: by erasure; what
+        was received later is left."""
         found: Counter[str] = Counter()
         with store_errors():
-            for shard, of_name in self._by_shard(jobs).items():
+            of_name = _by_name(jobs)
+            for shard in range(self._keys.shards):
                 for stream, read in (
                     (self._keys.events(shard), decode),
                     (self._keys.dead_letters(shard), decode_letter),
                 ):
-                    async for entries in self._pages(stream):
+                    async for entries in pages(self._client, stream):
                         for entry, fields in entries:
                             job = await self._take_out(stream, entry, fields, read, of_name, until_ms)
                             if job is not None:
@@ -204,8 +206,11 @@ class Sweeps:
     async def _take_out(
         self, stream: bytes, entry: bytes, fields: Any, read: Any, of_name: dict[str, Job], until_ms: dict[str, int]
     ) -> Job | None:
+        raw = fields.get(FIELD, b"")
+        if len(of_name) <= LOOKED_FOR_MAX and not any(name.encode() in raw for name in of_name):
+            return None
         try:
-            told = read(fields.get(FIELD, b""))
+            told = read(raw)
         except (ValueError, TypeError, LookupError):  # nobody can say whose it is: the worker puts it aside
             return None
         name = _named(told, of_name)
@@ -251,15 +256,6 @@ class Sweeps:
                 if await self._client.exists(key_names.archive_group(group)):
                     return True
         return False
-
-    async def _pages(self, stream: bytes) -> AsyncIterator[list[Entry]]:
-        """The stream as it is now, from its beginning."""
-        newest = cast("list[Entry]", await self._client.xrevrange(stream, count=1))
-        end = newest[0][0] if newest else b"0-1"
-        start = b"-"
-        while entries := cast("list[Entry]", await self._client.xrange(stream, start, end, PAGE)):
-            yield entries
-            start = b"(" + entries[-1][0]
 
     def _by_shard(self, jobs: Iterable[Job]) -> dict[int, dict[str, Job]]:
         shards: dict[int, dict[str, Job]] = {}

@@ -21,9 +21,10 @@ from app.core.events.entry import encode, encode_letter
 from app.core.events.event import Collected, Letter
 from app.core.identity import Alias, fallback_key, identity_hash
 from app.errors import Problem
-from app.store.keys import CTL_EVENTS_CONSUMED, Keys, identity
+from app.store.keys import CTL_EVENTS_CONSUMED, CTL_WATERMARKS, Keys, identity
 from app.store.link import Link
 from app.store.resp import bulk, command_prefix, pack
+from app.store.watermarks import RAISE
 from app.store.wire import StoreBusy, StoreError
 
 #: How long a request waits for the store; the link itself gives up on a silent one after a second.
@@ -98,6 +99,11 @@ class EventStore:
             if isinstance(synced, ReplyError) or int(synced[0]) < 1:
                 detail = "the events were noted, but the store did not confirm that they are on disk"
                 raise Problem("durability_unmet", detail, retry_after_s=1)
+
+    async def hear(self, types: Iterable[str], at_ms: int) -> None:
+        """Sources say that of these types nothing is on its way at `at_ms`. Raises Problem."""
+        marks = [word for name in types for word in (f"e:{name}", at_ms)]
+        await self._call([(pack("EVAL", RAISE.source, 1, CTL_WATERMARKS, *marks), 1)])
 
     async def look(self) -> None:
         """See what the streams hold and whether there is room. Raises StoreError, ReplyError."""

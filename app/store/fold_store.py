@@ -6,27 +6,26 @@ Two round trips a chunk, each pipelined over many shards: what the shards had an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from enum import IntEnum
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from app.core.events.entry import encode, encode_letter
 from app.core.events.event import Collected
-from app.core.features.chunk import Chunk, Stored, StreamEntry, Worked
+from app.core.features.chunk import Chunk, Stored, StreamEntry, forwarded_id
 from app.core.features.plan import FoldPlan
 from app.store.erasure import erased_of
 from app.store.events import DURABLE_WITHIN_MS, ENTRY, LETTERS_A_SHARD
 from app.store.fold_plans import note_plan
+from app.store.fold_steps import Backlog, Commit, Committed, Kept, Known
 from app.store.keys import Keys
 from app.store.link import Link
 from app.store.profile import ERASURE
 from app.store.resp import bulk, command_prefix, pack
 from app.store.round_trips import asked, ms_of
 from app.store.scripts import Script
-from app.store.seen_events import Generations, live, packed, questions, with_room
+from app.store.seen_events import Buckets, Generations, live, packed, questions, with_room
 from app.store.shard_leases import Held
-from app.store.trimming import START, order_of, trim
-from policy.bundle import Bundle
+from app.store.trimming import trim
 
 COMMIT = Script.load("fold_commit.lua")
 #: Entries of one shard in one commit. It holds the store for some 3 µs each: decisions wait that long.
@@ -39,87 +38,6 @@ _HGET = command_prefix(3, "HGET")
 _ERASURE = bulk(ERASURE)
 _HGETALL = command_prefix(2, "HGETALL")
 _XADD = command_prefix(5, "XADD")
-
-
-class Backlog(NamedTuple):
-    """What a shard's stream holds after its position."""
-
-    held: Held
-    entries: list[StreamEntry]
-    read_ms: int  # the store's time
-    more: bool  # it holds more than was read
-
-    def commit(self, chunk: Chunk, worked: Worked, known: Known) -> Commit:
-        """What is to be written of it."""
-        return Commit(self.held, chunk, worked, known, self.read_ms)
-
-    @property
-    def is_applied(self) -> bool:
-        """Whether the shard's position is behind all that was read."""
-        return not self.entries or self.held.position == self.entries[-1].id
-
-    @property
-    def lag_ms(self) -> int:
-        """How far the shard is behind."""
-        if self.is_applied and not self.more:
-            return 0
-        return max(0, self.read_ms - order_of(self.held.position)[0]) if self.held.position != START else 0
-
-    def note_applied(self) -> None:
-        """Until when the shard is applied: when it held no more, or else as far as it was read."""
-        held = self.held
-        upto_ms = self.read_ms if self.is_applied and not self.more else order_of(held.position)[0]
-        held.applied_until_ms = max(held.applied_until_ms, upto_ms)
-
-
-class Kept(NamedTuple):
-    """How long things are kept after they were last written, in ms."""
-
-    features_ms: int
-    carried_ms: int  # who a customer became
-
-    @classmethod
-    def of(cls, plan: FoldPlan, bundle: Bundle) -> Kept:
-        """Features are kept as long as they are of use and may be kept."""
-        profile_ms = bundle.profile_retention_s * 1000
-        return cls(min(each for each in (plan.keep_ms, profile_ms) if each), profile_ms)
-
-
-class Known(NamedTuple):
-    """What is to know of a chunk before it is worked off."""
-
-    seen: frozenset[int]  # those of its ids that the shard had
-    stored: Mapping[str, Stored]
-    erased: Mapping[str, int]  # customers who were erased: until when (Unix ms) what was received of them is dropped
-    erasures: bytes  # how many customers of the shard were erased so far
-
-
-class Commit(NamedTuple):
-    """What is to be written of a shard."""
-
-    held: Held
-    chunk: Chunk
-    worked: Worked
-    known: Known
-    now_ms: int
-
-
-class Committed(IntEnum):
-    """What came of it; the numbers are the script's."""
-
-    DONE = 1
-    LOST = 0  # another worker holds the shard
-    MOVED = -1
-    ERASED_MEANWHILE = -2
-
-    @property
-    def is_done(self) -> bool:
-        return self is Committed.DONE
-
-    @property
-    def is_ours_no_more(self) -> bool:
-        """Whether what is known of the shard must be read again, and perhaps cannot."""
-        return self in (Committed.LOST, Committed.MOVED)
 
 
 class NotOnDisk(Exception):
@@ -160,26 +78,45 @@ class FoldStore:
         for held, chunk in chunks:
             generations = live(held.generations, now_ms)
             buckets = questions(generations, chunk.ids())
-            customers = chunk.customers(self._plan)
+            customers = [each for each in chunk.customers(self._plan) if self._keys.shard_of(each) == held.shard]
             asks.append((buckets, customers))
             commands.append(pack("HGET", self._keys.worker(held.shard), "erasures"))
-            for (number, bucket), ids in buckets.items():
-                commands.append(pack("SMISMEMBER", self._keys.seen(held.shard, number, bucket), *ids))
-            for keys in map(self._keys.of, customers):
-                commands.append(_HGETALL + bulk(keys.features))
-                commands.append(_HGET + bulk(keys.profile) + _ERASURE)
+            commands += self._questions(held, buckets)
+            commands += [command for customer in customers for command in self._about(customer)]
         replies = iter(await asked(self._link, commands))
-        return [self._known(replies, buckets.values(), customers) for buckets, customers in asks]
+        found = []
+        for (held, chunk), (buckets, customers) in zip(chunks, asks, strict=True):
+            erasures = next(replies) or b"0"
+            known = Known(_met(buckets, replies), {}, {}, erasures)
+            _note(known, customers, replies)
+            await self._follow(known, chunk, held, now_ms)
+            found.append(known)
+        return found
 
-    def _known(self, replies: Any, buckets: Iterable[list[int]], customers: Sequence[str]) -> Known:
-        erasures = next(replies) or b"0"
-        seen = {each for ids in buckets for each, found in zip(ids, next(replies), strict=True) if found}
-        stored, erased = {}, {}
-        for customer in customers:
-            stored[customer] = _stored(next(replies))
-            if (erasure := erased_of(next(replies))) is not None:
-                erased[customer] = erasure.until_ms
-        return Known(frozenset(seen), stored, erased, erasures)
+    async def _follow(self, known: Known, chunk: Chunk, held: Held, now_ms: int) -> None:
+        """Look up whom customers became too, as far as they are of this shard; and what went to other shards."""
+        while True:
+            became = {each.carried_to for each in known.stored.values()} - {""}
+            wanted = [each for each in became - known.stored.keys() if self._keys.shard_of(each) == held.shard]
+            if not wanted:
+                break
+            commands = [command for customer in wanted for command in self._about(customer)]
+            _note(known, wanted, iter(await asked(self._link, commands)))
+        if became:
+            leavers = [customer for customer, stored in known.stored.items() if stored.carried_to]
+            ids = [forwarded_id(entry, customer) for entry in chunk.entries for customer in leavers]
+            buckets = questions(live(held.generations, now_ms), ids)
+            known.seen.update(_met(buckets, iter(await asked(self._link, self._questions(held, buckets)))))
+
+    def _questions(self, held: Held, buckets: Buckets) -> list[bytes]:
+        return [
+            pack("SMISMEMBER", self._keys.seen(held.shard, number, bucket), *ids)
+            for (number, bucket), ids in buckets.items()
+        ]
+
+    def _about(self, customer: str) -> tuple[bytes, bytes]:
+        keys = self._keys.of(customer)
+        return _HGETALL + bulk(keys.features), _HGET + bulk(keys.profile) + _ERASURE
 
     async def append(self, onward: Sequence[Collected]) -> None:
         """Write what other streams get. Repeats are harmless: they have the ids of what they follow from."""
@@ -234,6 +171,17 @@ class FoldStore:
             args += [self._kept.carried_ms, ">", 1, CARRIED_TO, winner]
         args += [encode_letter(letter) for letter in worked.letters]
         return pack("EVALSHA", COMMIT.sha, len(keys), *keys, *args)
+
+
+def _met(buckets: Buckets, replies: Iterator[Any]) -> set[int]:
+    return {each for ids in buckets.values() for each, found in zip(ids, next(replies), strict=True) if found}
+
+
+def _note(known: Known, customers: Iterable[str], replies: Iterator[Any]) -> None:
+    for customer in customers:
+        known.stored[customer] = _stored(next(replies))
+        if (erasure := erased_of(next(replies))) is not None:
+            known.erased[customer] = erasure.until_ms
 
 
 def _stored(flat: list[bytes]) -> Stored:

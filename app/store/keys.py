@@ -171,6 +171,16 @@ def erasure(erasure_id: str) -> bytes:
     return b"ctl:erasure:" + erasure_id.encode()
 
 
+#: What `SCAN` finds profiles, and claims of identities, by.
+PROFILES = b"{s*}:p:*"
+CLAIMS = b"idc:*"
+
+
+def customer_of_profile(key: bytes) -> str:
+    """Whose profile lies under a key."""
+    return key.partition(b":p:")[2].decode()
+
+
 def archive_group(group: int) -> bytes:
     """How far the archive of a group of shards is, and who writes it."""
     return b"ctl:archive:%d" % group
@@ -179,6 +189,11 @@ def archive_group(group: int) -> bytes:
 def identity_prefix(kind: str) -> bytes:
     """With what every alias of a kind begins."""
     return f"id:{kind}:".encode()
+
+
+def claims_prefix(kind: str) -> bytes:
+    """With what the claims of every identity of a kind begin."""
+    return f"idc:{kind}:".encode()
 
 
 def budget_window(budget: str, message: str, start_ms: int) -> bytes:

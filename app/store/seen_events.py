@@ -47,6 +47,8 @@ class Generation(NamedTuple):
 
 #: Of one shard, the oldest first.
 Generations = tuple[Generation, ...]
+#: (generation, bucket) → ids that are looked for there.
+Buckets = dict[tuple[int, int], list[int]]
 
 
 def live(generations: Generations, now_ms: int) -> Generations:
@@ -84,9 +86,9 @@ def unpacked(raw: bytes) -> Generations:
     return tuple(Generation(*each) for each in ormsgpack.unpackb(raw)) if raw else ()
 
 
-def questions(generations: Generations, ids: Sequence[int]) -> dict[tuple[int, int], list[int]]:
+def questions(generations: Generations, ids: Sequence[int]) -> Buckets:
     """In which buckets (generation, bucket) to look for which ids."""
-    asked: dict[tuple[int, int], list[int]] = {}
+    asked: Buckets = {}
     for number, buckets, _, _ in generations:
         for each in ids:
             asked.setdefault((number, each % buckets), []).append(each)

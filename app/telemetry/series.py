@@ -135,6 +135,10 @@ WORKER_SHARDS = Family("worker_shards", "gauge", "Shards whose events a process 
 WORKER_LAG_MS = Family(
     "worker_lag_milliseconds", "gauge", "How far the shard that is the most behind of a process is behind."
 )
+IDENTITIES = Family(
+    "identities_total", "counter", "Identities that were settled, and customers merged by them.", ("result",),
+    _each(("linked", "shared", "merged", "refused", "failed")),
+)  # fmt: skip
 
 #: The order is the layout of a worker's file: a change makes older files unreadable, which restarts the counters.
 FAMILIES: tuple[Family, ...] = (
@@ -142,6 +146,7 @@ FAMILIES: tuple[Family, ...] = (
     COMMIT_CONFLICTS, COMMIT_UNKNOWN, DEGRADED, MODEL_RUNS, MODEL_FAILURES, PROBLEMS, SHED, REQUESTS_IN_FLIGHT,
     STORE_CONNECTED, CUSTOMERS_WRITTEN, BATCH_LINES, IDEMPOTENT_REPLAYS, RELEASES, SPANS_DROPPED,
     SWITCHES_OFF, CONTROL_AGE_SECONDS, EVENTS, EVENT_PROPERTIES_DROPPED, WORKER_EVENTS, WORKER_SHARDS, WORKER_LAG_MS,
+    IDENTITIES,
 )  # fmt: skip
 BY_NAME = {family.name: family for family in FAMILIES}
 

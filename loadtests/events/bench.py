@@ -64,7 +64,7 @@ def measure(chosen: Sequence[Part], *, quick: bool, say: Callable[[str], None]) 
     if Part.BURST in chosen:
         say(Part.BURST)
         with stage((), BURST_ROOM_BYTES) as on:
-            lines.extend(storms.burst(on, 5.0 if quick else 60.0))
+            lines.extend(storms.burst(on, 3.0 if quick else 60.0))
     add(Part.FOLD, parts.fold_alone)
     return lines, machine
 

@@ -18,6 +18,6 @@ def bytes_a_customer(store: redis.Redis) -> float:
     names = [NAME % number for number in range(len(customers))]
     for name, fields in zip(names, customers, strict=True):
         store.hset(name, mapping=fields)  # type: ignore[arg-type]  # bytes are as good as texts
-    sizes = [int(store.memory_usage(name, samples=0) or 0) for name in names]  # type: ignore[arg-type]  # never awaited
+    sizes = [int(store.memory_usage(name, samples=0) or 0) for name in names]
     store.delete(*names)
     return sum(sizes) / len(sizes)

@@ -280,6 +280,7 @@ async def test_a_write_to_a_frozen_store_is_refused_while_its_caller_still_liste
         assert (await server.client.consent("c", "denied")).json()["applied"]
 
 
+@pytest.mark.clock
 async def test_the_smallest_budget_is_kept_and_decides_where_the_store_is_near(
     patient: Server, moody_store: Store, customer: str
 ) -> None:

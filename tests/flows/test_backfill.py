@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from app import archive
 from app.archive_commands import Estate, Trouble
 from app.archiving import filling
 from app.archiving.folder import Folder
@@ -27,6 +28,7 @@ from app.store.fold_plans import FoldPlans
 from app.store.keys import Keys
 from tests.support.archive import archiver_of, visit_all
 from tests.support.folding import EVERYTHING, plan_of
+from tests.support.link import until
 from tests.support.working import (
     DAY_MS,
     NOW_MS,
@@ -67,7 +69,8 @@ class Shop:
             await worker.tend()
             await work_off(worker)
             await worker.tend()  # trims what is archived
-            await worker._leave()
+        for shard in range(KEYS.shards):  # the next one need not wait for its leases to end
+            await self.client.hset(KEYS.worker(shard), "until", 0)
 
     async def archived(self) -> None:
         await visit_all(archiver_of(self.client, KEYS, self.root, rows_max=50), KEYS.shards)
@@ -271,3 +274,20 @@ async def test_who_became_another_has_what_was_filled_counted_there(shop: Shop) 
     assert await shop.features(kept) == await always_folded(shop, told, kept)
     states = await all_states(shop.client, KEYS)
     assert states["cus_1"] == {b">": b"cus_2"}
+
+
+async def test_the_archiver_says_which_features_lack_history(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(archive, "WARN_AFTER_S", 0.0)
+    await shop.events(story(1))
+    await shop.worked_off(OLD)
+    more = plan_of("views_7d: {on: viewed, count: 1, window: 7d}\nsales: {on: bought, count: 1, window: 7d}")
+    await shop.worked_off(more)
+    warning = asyncio.create_task(archive.keep_warning(FoldPlans(shop.client, KEYS), more))
+    try:
+        await until(lambda: "features lack what passed before" in caplog.text)
+    finally:
+        warning.cancel()
+    (record,) = [each for each in caplog.records if each.name == "nextbest.archive"]
+    assert vars(record)["features"] == ("sales@1",)

@@ -24,6 +24,7 @@ class Written:
         self.trouble: Problem | None = None
         self.events: list[Collected] = []
         self.letters: list[Letter] = []
+        self.heard: list[tuple[list[str], int]] = []
 
     async def resolve(self, aliases: Iterable[Alias], hash_key: bytes) -> tuple[int, dict[Alias, str]]:
         return NOW_MS, {alias: fallback_key(alias.kind, alias.value, hash_key) for alias in aliases}
@@ -33,6 +34,10 @@ class Written:
             raise self.trouble
         self.events += events
         self.letters += letters
+
+
+    async def hear(self, types: Iterable[str], at_ms: int) -> None:
+        self.heard.append((sorted(types), at_ms))
 
 
 class Surroundings:
@@ -69,6 +74,17 @@ async def test_what_became_of_each_is_told_and_counted(around: Surroundings) -> 
     assert around.counts == {
         "accepted": 1, "undeclared": 1, "properties_dropped": 1, "malformed": 1, "bad_time": 1, "no_identity": 1,
     }  # fmt: skip
+
+
+async def test_a_heartbeat_is_heard_once_the_events_beside_it_are_written(around: Surroundings) -> None:
+    said = [{"type": "heartbeat", "events": ["order_completed"]}, VIEWED, {"type": "heartbeat", "events": ["x"]}]
+    tally = await around.collector.collect(said, native.message, "key_1")
+    assert (tally.accepted, [(place, misfit.code) for place, misfit in tally.rejected]) == (2, [(2, "unknown_event")])
+    assert around.store.heard == [(["order_completed"], NOW_MS)]
+    around.store.trouble = Problem("store_unavailable", "x")
+    with pytest.raises(Problem):
+        await around.collector.collect(said, native.message, "key_1")
+    assert len(around.store.heard) == 1, "what was not written is on its way still"
 
 
 async def test_nothing_is_counted_that_was_not_written(around: Surroundings) -> None:

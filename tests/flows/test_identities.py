@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from app.core.events.entry import decode
+from app.core.events.event import Collected
 from app.core.features.streams import CARRY
 from app.core.identity import Alias
 from app.core.identity_graph import own_customer, shared_customer
 from app.core.keeping import keeping
 from app.flows.link_identities import Identities
 from app.flows.merge import Merges
-from app.store.claims import ClaimStore
+from app.store.claims import CROWD, ClaimStore
 from app.store.history import Merged
 from app.store.keys import CTL_CLAIMS_DUE
 from app.store.merge import MergeStore
@@ -205,10 +206,20 @@ async def test_an_address_is_linked_and_nobody_is_made_up_for_it(flow: Flow) -> 
     assert (await flow.decide(own_customer(mail), "weekly")).customer == "u_1"
 
 
+async def test_a_user_id_that_is_everybody_s_does_not_make_everybody_one(flow: Flow) -> None:
+    """Some client sends `null` as a text."""
+    aliases = flow.services.keys.aliases("null")
+    await flow.services.client.sadd(aliases, *(f"id:external:{number:032x}" for number in range(CROWD)))
+    await told(flow, *(Said(T0_MS, "null", (("anonymous_id", name),)) for name in ("a", "b")))
+    assert [await who(flow, name) for name in ("a", "b")] == [own(flow, "a"), own(flow, "b")]
+    assert await flow.services.client.scard(aliases) == CROWD + 1
+
+
 async def test_what_somebody_linked_by_hand_stays(flow: Flow) -> None:
     await flow.know("cus_hand", region="DE", identities={"anonymous_id": "a"})
     await told(flow, Said(T0_MS, "u_1", A))
     assert await who(flow) == "cus_hand"
+    assert (await flow.decide(own(flow), "weekly")).customer == own(flow), "and nothing becomes the user's"
 
 
 async def test_a_user_id_that_was_linked_later_is_the_same_user(flow: Flow) -> None:
@@ -241,7 +252,11 @@ async def test_whoever_dies_while_settling_leaves_it_to_the_others(flow: Flow) -
         if mortal.steps < at:
             break
     assert steps >= 9
-    assert Dies
+
+
+async def entries_of(flow: Flow, stream: bytes) -> list[Collected]:
+    held: Any = await flow.services.client.xrange(stream)
+    return [decode(entry[b"e"]) for _, entry in held]
 
 
 @pytest.mark.parametrize("folds", [True, False])
@@ -251,7 +266,7 @@ async def test_what_was_folded_of_the_loser_is_sent_for_if_anything_is_folded(fl
     steps = MergeStore(services.client, services.keys, services.fields, bundle, on_disk_within_ms=0)
     await Merges(steps).merge("u_1", "u_2", "desk", "")
     stream = services.keys.events(services.keys.shard_of("u_1"))
-    found = [decode(entry[b"e"]) for _, entry in await services.client.xrange(stream)]
+    found = await entries_of(flow, stream)
     assert [(each.customer, each.type, each.properties) for each in found] == (
         [("u_1", CARRY, {"to": "u_2"})] if folds else []
     )
@@ -268,6 +283,6 @@ async def test_it_is_sent_for_as_one_thing_however_often_and_never_before_the_lo
     for at in range(6, 12):
         await Merges(Mortal(steps, at, after=True)).finish_what_was_left(0)  # type: ignore[arg-type]
     await Merges(steps).merge("u_1", "u_2", "desk", "")
-    found = [decode(entry[b"e"]) for _, entry in await services.client.xrange(stream)]
+    found = await entries_of(flow, stream)
     assert len(found) > 1
     assert len({each.message_id for each in found}) == 1

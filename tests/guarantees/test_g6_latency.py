@@ -23,6 +23,8 @@ import pytest
 from tests.support.scripted import ProxyBeside, ScriptedProxy
 from tests.support.server import Answer, Client, Server, percentile
 
+pytestmark = pytest.mark.clock
+
 QUANTUM_MS = 20.0
 #: What a request costs outside of the server's clock: two ways through the kernel, and this process' own turns.
 WAY_MS = 20.0

@@ -267,6 +267,7 @@ def test_a_caller_who_writes_all_before_reading_any_gets_all(server: Server) -> 
     assert size > 10_000_000
 
 
+@pytest.mark.clock
 def test_single_requests_are_answered_while_batches_run(server: Server, caller: Caller) -> None:
     customer = caller.customer()
     with ThreadPoolExecutor() as threads:

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from app import cli
 from app.importing import progress, run
+from app.importing.rows import LOOKED_AT
 from tests.support.contract import FOLDER
 from tests.support.serving import Server
 
@@ -144,12 +145,26 @@ def test_stops_are_imported_by_key_and_by_address_and_hold_for_whoever_is_behind
 
 def test_profiles_may_be_told_by_an_alias_alone(imports: Any, http: httpx.Client, tmp_path: Path) -> None:
     file = tmp_path / "profiles.ndjson"
-    file.write_text('{"traits": {"email": "alias@example.com"}, "attributes": {"recency": 4}, "loyalty": {"tier": 1}}\n')
+    file.write_text(
+        '{"traits": {"email": "alias@example.com"}, "attributes": {"recency": 4}, "loyalty": {"tier": 1}}\n'
+    )
     assert report(imports("customers", file))["accepted"] == 1
     digest = sha256(b"alias@example.com").hexdigest()
     body = {"customer": {"email_sha256": digest}, "placements": ["weekly"], "dry_run": True, "budget_ms": 2000}
     view = known(http, http.post("/v1/decide", json=body).json()["customer"])
     assert list(view["attributes"]) == ["recency"]
+
+
+def test_members_that_only_late_lines_have_are_not_lost(imports: Any, tmp_path: Path) -> None:
+    file = tmp_path / "profiles.ndjson"
+    lines = [{"customer": f"imp_l{i}", "attributes": {"recency": 1}} for i in range(LOOKED_AT)]
+    file.write_text(
+        "\n".join(map(json.dumps, [*lines, {"customer": "imp_last", "attributes": {"history": 7, "x": 1}}]))
+    )
+    with Listening() as listening:
+        told = report(imports("customers", file, "--map", "attributes.x=nickname", url=listening.url))
+    assert json.loads(listening.lines()[-1])["attributes"] == {"history": 7, "nickname": "1"}
+    assert [each["name"] for each in told["columns"]][-1] == "attributes.history"
 
 
 def test_a_dry_run_tells_all_and_writes_nothing(imports: Any, http: httpx.Client, tmp_path: Path) -> None:

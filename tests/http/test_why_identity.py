@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -119,3 +121,22 @@ def test_without_a_placement_somebody_must_say_what_they_want(server: Server) ->
     done = why(server, "u_1")
     assert done.exit_code == 2
     assert "--identity" in done.output
+
+
+def test_what_a_client_tells_is_known_at_once_and_settled_when_it_is_time(server: Server) -> None:
+    """All the way: the door, the stream, the worker beside the server."""
+    said = {"event": "identify", "customer": {"user_id": "u_way", "anonymous_id": "way"}}
+    assert httpx.post(f"{server.url}/v1/events", json=said).json()["accepted"] == 1
+
+    def told() -> Any:
+        found = httpx.get(f"{server.url}/v1/customers/u_way/identities").json()
+        return found if found["identities"] and found["complete_until"] else None
+
+    give_up_at = time.monotonic() + 20
+    while (found := told()) is None:
+        assert time.monotonic() < give_up_at, server.log()
+        time.sleep(0.05)
+    (identity,) = found["identities"]
+    assert (identity["state"], identity["customer"], identity["linked_to"]) == ("pending", "u_way", None)
+    waits = datetime.fromisoformat(identity["due"]) - datetime.fromisoformat(identity["told"][0]["first_at"])
+    assert waits == timedelta(hours=72)

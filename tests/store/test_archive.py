@@ -15,7 +15,6 @@ from app.archiving.columns import SCHEMA
 from app.archiving.columns import collected as event_of
 from app.archiving.folder import Folder
 from app.archiving.layout import Part, parse, standing
-from app.archiving.rewrite import rewrite_without
 from app.core.events.entry import encode
 from app.core.events.event import Edge
 from app.core.identity import KINDS
@@ -34,7 +33,6 @@ from tests.support.archive import (
     half_written,
     in_files,
     in_streams,
-    put_back,
     visit_all,
 )
 
@@ -253,39 +251,3 @@ async def test_what_was_trimmed_before_the_first_archiver_came_is_known_to_be_mi
     await archiver_of(client, Keys(1), tmp_path).visit(0)
     known = await ArchivePositions(client, Keys(1)).known(0)
     assert known.whole_from_ms == START_MS + 6_005
-
-
-async def test_whoever_is_erased_is_in_no_file_and_nobody_else_loses_a_row(client: Redis, tmp_path: Path) -> None:
-    archiver = archiver_of(client, KEYS, tmp_path)
-    gone = {"cus_1", "cus_2"}
-    await append(client, KEYS, some())
-    await visit_all(archiver, 32)
-    await append(client, KEYS, [collected("cus_9", 1, "$carry", START_MS + HOUR_MS, properties={"to": "cus_2"})])
-    await append(client, KEYS, [collected("cus_8", 2, at_ms=START_MS + HOUR_MS, previous_customer="cus_1")])
-    await append(client, KEYS, [collected("cus_7", 3, "$carry", START_MS + HOUR_MS, properties={"to": "cus_6"})])
-    await visit_all(archiver, 32)
-    before = in_files(tmp_path)
-    done = await rewrite_without(ArchivePositions(client, KEYS), Folder.at(str(tmp_path)), gone)
-    assert done.rows == 11
-    tables = [pq.read_table(file, partitioning=None) for file in files_in(tmp_path)]
-    rows = [row for table in tables for row in table.to_pylist()]
-    assert all(table.schema.equals(SCHEMA) for table in tables)
-    assert not any(name in str(row) for row in rows for name in ("'cus_1'", "'cus_2'", '"cus_2"'))
-    assert sum(before.values()) - len(rows) == 11
-    assert {"cus_6", "cus_7", "cus_8"} <= {row["customer"] for row in rows}
-    again = await rewrite_without(ArchivePositions(client, KEYS), Folder.at(str(tmp_path)), gone)
-    assert again == (0, 0)
-
-
-async def test_a_file_that_does_not_count_any_more_keeps_nobody_who_is_erased(client: Redis, tmp_path: Path) -> None:
-    archiver = archiver_of(client, KEYS, tmp_path)
-    for number in range(2):
-        await append(client, KEYS, [collected("cus_1", number, at_ms=START_MS + number)])
-        for group in range(16):
-            await archiver.visit(group, tidy=False)
-    narrow = {file: bytes_of(file) for file in files_in(tmp_path)}
-    await visit_all(archiver, 32)
-    for file, content in narrow.items():
-        put_back(file, content)
-    await rewrite_without(ArchivePositions(client, KEYS), Folder.at(str(tmp_path)), ["cus_1"])
-    assert sum(in_files(tmp_path).values()) == 0

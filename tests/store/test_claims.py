@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -21,7 +22,7 @@ from app.flows.merge import Merges
 from app.store.claims import ClaimStore
 from app.store.clients import open_client
 from app.store.fields import FieldRegistry
-from app.store.keys import CTL_CLAIMS_DUE, CTL_MERGES, Keys, claims
+from app.store.keys import CTL_CLAIMS_DUE, CTL_MERGES, Keys, claims, identity
 from app.store.merge import MergeStore
 from app.store.profile import SUPPRESSION_COUNT
 from tests.support.contract import contract_bundle
@@ -61,8 +62,8 @@ class Room(NamedTuple):
         await self.client.delete(CTL_CLAIMS_DUE, CTL_MERGES, *names)
 
     async def held(self, identity: Edge = A) -> dict[bytes, bytes]:
-        found: dict[bytes, bytes] = await self.client.hgetall(claims(identity.kind, identity.hash.hex()))
-        return found
+        found: Any = await self.client.hgetall(claims(identity.kind, identity.hash.hex()))
+        return dict(found)
 
 
 @asynccontextmanager
@@ -183,6 +184,17 @@ async def test_everything_that_is_kept_ends_but_for_a_suppressed_customer_s(stor
         assert await room.client.ttl(aliases) == -1
 
 
+async def test_a_kind_of_identity_that_is_kept_for_less_ends_with_all_that_was_told_of_it(store_url: str) -> None:
+    async with room_on(store_url) as room:
+        shorter = replace(KEEPING, aliases_s={"anonymous_id": 60})
+        store = ClaimStore(room.client, KEYS, HASH_KEY, shorter)
+        await store.record([Claim(A, "u_1", T0_MS), Claim(visitor("b"), "u_1", T0_MS)], HOUR_MS)
+        await store.link(A, "u_1")  # which renews what the customer has
+        for key in (claims("anonymous_id", A.hash.hex()), claims("anonymous_id", visitor("b").hash.hex())):
+            assert 0 < await room.client.ttl(key) <= 60
+        assert 0 < await room.client.ttl(identity("anonymous_id", A.hash.hex())) <= 60
+
+
 tellings = st.builds(
     lambda at, user, found: Said(T0_MS + at, user, tuple(("anonymous_id", name) for name in sorted(found))),
     st.integers(0, 2 * HOUR_MS),
@@ -215,11 +227,36 @@ async def test_who_is_one_does_not_depend_on_the_order_or_on_who_does_it(
         for process, part in zip(processes, (shuffled[:cut], shuffled[cut:]), strict=True):
             await process.apply([each.entry() for each in part[1::2]])
         await settled(room, *processes)
-        found: dict[str, set[str]] = {}
-        people = {name for each in said for name in (each.user, each.before) if name}
-        for key in people | {own_customer(visitor(name)) for each in told for _, name in each.identities}:
-            found.setdefault(await room.store().became(key), set()).add(key)
-        assert {frozenset(group) for group in found.values()} == expected(said, HOUR_MS)
+        assert await partition(room, said) == expected(said, HOUR_MS)
+
+
+@FEW
+@given(st.lists(tellings, max_size=6), st.lists(aliases_said, max_size=2), st.data())
+async def test_when_it_is_settled_makes_no_difference(
+    store_url: str, told: list[Said], same: list[Said], data: Any
+) -> None:
+    """Events come as they happen; now and then somebody settles what is due by then, or nobody does until the end."""
+    spread = [each._replace(at_ms=T0_MS + 3 * (each.at_ms - T0_MS)) for each in (*told, *same)]
+    said = sorted(spread, key=lambda each: each.at_ms)
+    async with room_on(store_url) as room:
+        await room.forget()
+        process = room.process()
+        for each in said:
+            await process.apply([each.entry()])
+            if data.draw(st.booleans()):
+                await complete_until(room.client, KEYS, each.at_ms)
+                await process.settle()
+        await settled(room, process)
+        assert await partition(room, said) == expected(said, HOUR_MS)
+
+
+async def partition(room: Room, said: list[Said]) -> set[frozenset[str]]:
+    """Which customers are one."""
+    found: dict[str, set[str]] = {}
+    people = {name for each in said for name in (each.user, each.before) if name}
+    for key in people | {own_customer(visitor(name)) for each in said for _, name in each.identities}:
+        found.setdefault(await room.store().became(key), set()).add(key)
+    return {frozenset(group) for group in found.values()}
 
 
 async def settled(room: Room, *processes: Identities) -> None:

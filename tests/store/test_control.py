@@ -10,11 +10,12 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
+from app.core.features.watermarks import NO_WATERMARKS, Watermarks
 from app.errors import Problem
 from app.flows.control import ControlWatch
 from app.store.clients import open_client
 from app.store.control import HISTORY_MAX, SWITCHES_MAX, ControlStore, Polled
-from app.store.keys import CTL_SWITCHES, CTL_SWITCHES_LOG, Keys
+from app.store.keys import CTL_SWITCHES, CTL_SWITCHES_LOG, CTL_WATERMARKS, Keys
 from app.store.link import Link
 from policy.codes import SwitchKind
 from policy.control import VariantKey
@@ -54,6 +55,31 @@ async def deployment(store_url: str) -> AsyncIterator[Deployment]:
     async with linked(store_url) as link:
         yield Deployment(link, client, ControlStore(link, client, Keys(20), COMPARED))
     await client.aclose()
+
+
+# Until when events are complete
+
+
+async def test_watermarks_are_read_of_the_events_that_are_asked_for_and_of_all_shards(deployment: Deployment) -> None:
+    marks = {"e:order_completed": 5, "e:product_viewed": 6, "s:3": 7, "s:19": 8, "s:20": 9}
+    await deployment.client.hset(CTL_WATERMARKS, mapping=marks)
+    store = ControlStore(deployment.link, deployment.client, Keys(20), (), ["order_completed", "product_added"])
+    polled = await store.poll(soon())
+    assert polled.watermarks == Watermarks({"order_completed": 5}, {3: 7, 19: 8})
+    assert not polled.failure
+    assert (await deployment.poll()).watermarks == NO_WATERMARKS, "who asks for no event asks for nothing"
+
+
+async def test_watermarks_that_cannot_be_read_are_unknown_and_spoil_no_switch(deployment: Deployment) -> None:
+    store = ControlStore(deployment.link, deployment.client, Keys(20), (), ["order_completed"])
+    await deployment.store.turn_off(MESSAGE, "mens", "crm", "a wrong price", None)
+    await deployment.client.hset(CTL_WATERMARKS, mapping={"e:order_completed": "noon", "s:0": 7})
+    polled = await store.poll(soon())
+    assert (polled.watermarks, polled.failure) == (Watermarks({}, {0: 7}), "")
+    await deployment.client.set(CTL_WATERMARKS, "no hash")
+    polled = await store.poll(soon())
+    assert (polled.watermarks, polled.failure) == (NO_WATERMARKS, "")
+    assert [switch.name for switch in polled.switches] == ["mens"]
 
 
 async def test_nothing_is_off_in_a_new_deployment(deployment: Deployment) -> None:

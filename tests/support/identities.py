@@ -30,7 +30,7 @@ class Said(NamedTuple):
     def entry(self, hash_key: bytes = HASH_KEY, **more: Any) -> Collected:
         """As it lies in the stream."""
         told = [("user_id", self.user), *self.identities]
-        edges = tuple(edge(Alias(kind, value), hash_key) for kind, value in told)  # type: ignore[arg-type]
+        edges = tuple(edge(Alias(kind, value), hash_key) for kind, value in told)
         previous = (edge(Alias("user_id", self.before), hash_key),) if self.before else ()
         message_id = blake2b(repr(self).encode(), digest_size=8).digest()
         plain = Collected(self.user, "", 0, self.at_ms, self.at_ms, message_id, b"", {}, edges, previous)

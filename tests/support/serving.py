@@ -28,6 +28,11 @@ class Server:
         self._variables = variables
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Where the server keeps what; for commands beside it."""
+        return {"NEXTBEST_REDIS_URL": self.store.url, "NEXTBEST_DATA": str(self.store.folder / "data")}
+
     def __enter__(self) -> Server:
         self.store.start()
         port = _free_port()
@@ -36,7 +41,7 @@ class Server:
         with (self.store.folder / "server.log").open("wb") as log:
             self._process = subprocess.Popen(
                 [*command, "--port", str(port)],
-                env={**os.environ, "NEXTBEST_REDIS_URL": self.store.url, **self._variables},
+                env={**os.environ, **self.environment, **self._variables},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,

@@ -16,7 +16,8 @@ from app.core.features.codec import state_of
 from app.core.features.plan import FoldPlan, State
 from app.core.features.read import read
 from app.flows.work_events import EventWorker, Identity
-from app.store.fold_store import FoldStore, Kept
+from app.store.fold_steps import Kept
+from app.store.fold_store import FoldStore
 from app.store.keys import Keys
 from app.store.shard_leases import ShardLeases
 from app.store.watermarks import Watermarks
@@ -56,7 +57,11 @@ async def collected(client: Redis, events: Iterable[Collected], keys: Keys = KEY
 
 
 class Counted(Counter[Results]):
-    """What a worker counted."""
+    """What a worker counted, and what went wrong."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.troubles: list[str] = []
 
     def note(self, result: Results, n: int) -> None:
         self[result] += n
@@ -76,7 +81,10 @@ async def worker_on(
         counted = Counted()
         leases = ShardLeases(link, keys, owner)
         store = FoldStore(link, keys, plan, kept, strict=False)
-        yield EventWorker(leases, store, Watermarks(link), plan, identity, counted.note), counted
+        yield (
+            EventWorker(leases, store, Watermarks(link), plan, identity, counted.note, counted.troubles.append),
+            counted,
+        )
 
 
 async def worked_off(url: str, **others: Any) -> Counted:
@@ -85,6 +93,7 @@ async def worked_off(url: str, **others: Any) -> Counted:
         await worker.tend()
         await work_off(worker)
         await worker.tend()
+        await worker.leave()
         return counted
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.core.features.watermarks import NO_WATERMARKS, Watermarks
 from app.flows import control as flow
 from app.flows.control import ControlWatch
 from app.store.control import Polled
@@ -55,6 +56,16 @@ def watching(*says: Polled, compared: Sequence[VariantKey] = ()) -> tuple[Contro
 
 def whole(*switches: Switch) -> Polled:
     return Polled(switches, NOW_MS)
+
+
+async def test_watermarks_are_raised_and_what_was_told_once_stays_told() -> None:
+    one, other = Watermarks({"a": 5}, {0: 3}), Watermarks({"b": 4}, {0: 2})
+    watch, _ = watching(whole()._replace(watermarks=one), broken(), whole()._replace(watermarks=other))
+    assert watch.watermarks == NO_WATERMARKS
+    for expected in (one, one, Watermarks({"a": 5, "b": 4}, {0: 3})):
+        await watch.poll()
+        assert watch.watermarks == expected
+    await watch.close()
 
 
 def broken(*switches: Switch) -> Polled:

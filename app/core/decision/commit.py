@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
+from app.core.features.plan import State
 from policy.facts import Contact, Facts
 
 
@@ -41,9 +42,11 @@ class Intent(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What the read brought."""
+    """What the read brought. `features`: the state that features are read from; None: it could not be read, or the
+    bundle reads none."""
 
     facts: Facts
+    features: State | None = None
 
 
 class Kept(NamedTuple):
@@ -70,6 +73,11 @@ class Moved(NamedTuple):
     """Facts changed since they were read; here are the fresh ones, or why they cannot be used. Nothing was written."""
 
     reading: Reading | Unreadable
+
+    def after(self, earlier: Reading) -> Reading | Unreadable:
+        """The fresh facts, with the features that were read before: what came in since may be missing in them, as it
+        may in any decision."""
+        return self.reading._replace(features=earlier.features) if isinstance(self.reading, Reading) else self.reading
 
 
 class Twin(NamedTuple):

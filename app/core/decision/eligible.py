@@ -20,8 +20,9 @@ from cel import Context
 
 from app.core.decision.exclusion import Excluded
 from app.core.decision.gate import Gate
-from app.core.decision.readable import readable, withheld_names
+from app.core.decision.readable import impersonal_names, readable, withheld_names
 from app.core.decision.situation import Situation
+from app.core.features.live import features_read
 from policy.bundle import Candidate, Fact, Message, Placement
 from policy.codes import Degraded, Exclusion, SwitchKind
 from policy.consent import Permission, contact_permission, law_of
@@ -54,6 +55,8 @@ def eligible(placement: Placement, situation: Situation, gate: Gate, taken: Mapp
     rules = RuleRun(placement, situation, freshness, gate.personal)
     pool = Pool([], {}, freshness.degraded, freshness.values, freshness.ranked_by_rules, rules=rules)
     against = rules.run_all()
+    if situation.facts.features_unread and _misses_features(placement, situation, gate):
+        pool.degraded.append(Degraded.FEATURES_MISSING)
     switches = situation.control.switches
     usual = gate.personal and not taken and not freshness.ranked_by_rules and not switches
     if not gate.personal:
@@ -160,8 +163,19 @@ def _say_what_is_withheld(placement: Placement, situation: Situation, gate: Gate
         pool.ranked_by_rules = True
     elif model.on_missing != "rules":  # with `rules` the model says itself that it lacks something
         withheld = withheld_names(placement, situation, gate)
-        if withheld and not withheld.isdisjoint(_model_facts(placement)):
+        unsaid = Degraded.FEATURES_MISSING not in pool.degraded
+        if unsaid and withheld and not withheld.isdisjoint(_model_facts(placement)):
             pool.degraded.append(Degraded.FEATURES_MISSING)
+
+
+def _misses_features(placement: Placement, situation: Situation, gate: Gate) -> bool:
+    """Whether features that could not be read are wanted here. A model that ranks by rules without them says so."""
+    wanted = features_read(situation.bundle, placement)
+    if not gate.personal:
+        wanted &= impersonal_names(situation.bundle)
+    model = placement.model
+    says_so = gate.personal and model is not None and model.on_missing == "rules"
+    return bool(wanted - _model_facts(placement) if says_so else wanted)
 
 
 def _barred(candidate: Candidate, placement: Placement, situation: Situation, gate: Gate) -> Excluded | None:
@@ -249,7 +263,8 @@ class Freshness(NamedTuple):
 
 
 def check_freshness(placement: Placement, situation: Situation, values: Mapping[str, Any]) -> Freshness:
-    """Apply `max_age` per fact: a fact is stale when its source wrote it longer ago than that, or nobody knows when.
+    """Apply `max_age` per fact: a fact is stale when its source wrote it longer ago than that, or nobody knows when. A
+    feature (`max_lag`) is stale when its events are not known to be complete since then: that none came is no news.
 
     `on_stale` says what then: `use` it, `impute` (treat it as missing), `drop_messages` whose rules read it, or rank
     by `rules` among low-risk messages.
@@ -276,9 +291,9 @@ def check_freshness(placement: Placement, situation: Situation, values: Mapping[
 
 
 def _is_stale(fact: Fact, value: Any, situation: Situation) -> bool:
-    as_of_ms = situation.facts.as_of_ms.get(fact.owner)
+    as_of_ms = situation.facts.as_of_ms.get(fact.source)
     if as_of_ms is None:  # never written: the bundle's default has no age, anything else has one that nobody knows
-        return bool(value != fact.default)
+        return fact.kind == "feature" or bool(value != fact.default)
     return fact.max_age_s is not None and situation.now_ms - as_of_ms > fact.max_age_s * 1000
 
 

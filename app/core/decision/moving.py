@@ -20,6 +20,7 @@ from app.core.decision.readable import impersonal_names
 from app.core.decision.record import Record
 from app.core.decision.score import Scoring
 from app.core.decision.situation import Situation, facts_read, situation
+from app.core.features.read import ALWAYS
 from policy.bundle import Bundle, ContextField, Fact, Placement
 from policy.codes import Degraded, Rung
 from policy.control import NO_CONTROL, Control
@@ -29,7 +30,7 @@ from policy.limits import contact_matters
 #: What a model's run alone can say.
 _FAILURES = frozenset({Degraded.MODEL_MISSING, Degraded.MODEL_FAILED, Degraded.MODEL_TIMEOUT})
 
-What = Literal["fact_gone", "fact_unfit", "context_gone", "context_unfit"]
+What = Literal["fact_gone", "fact_unfit", "fact_redefined", "context_gone", "context_unfit"]
 
 
 class Note(NamedTuple):
@@ -70,21 +71,24 @@ class Move:
         self.pairs = dict(_pairs(old, new))
         theirs = new.fact_by_name
         self._gone = frozenset(name for name in old.fact_by_name if name not in theirs)
+        self._redefined = _redefined(old, new)
         self._checks = {
             fact.name: theirs[fact.name]
             for fact in old.facts
             if fact.name in theirs and _form(fact) != _form(theirs[fact.name])
         }
+        always = {rule.name for rule in old.features if rule.fold in ALWAYS}
         self._old_defaults = {
             fact.name: fact
             for fact in old.facts
             if fact.default is not None and fact.name in theirs and theirs[fact.name].default != fact.default
+            if fact.name not in always
         }
         self._defaults = {fact.name: fact.default for fact in new.facts if fact.default is not None}
-        self._owners = [
-            (fact.owner, theirs[fact.name].owner)
+        self._sources = [
+            (fact.source, theirs[fact.name].source)
             for fact in old.facts
-            if fact.name in theirs and theirs[fact.name].owner != fact.owner
+            if fact.name in theirs and theirs[fact.name].source != fact.source
         ]
         budgets = {budget.id: budget.index for budget in new.budgets}
         self._budgets = {each.index: budgets[each.id] for each in old.budgets if each.id in budgets}
@@ -103,22 +107,24 @@ class Move:
 
     def _facts(self, facts: Facts, notes: list[Note]) -> Facts:
         values = self._values(facts, notes)
-        if not self._owners:
+        if not self._sources:
             return facts._replace(values=values)
         as_of_ms = dict(facts.as_of_ms)
-        for before, after in self._owners:
+        for before, after in self._sources:
             if before in facts.as_of_ms:
                 as_of_ms.setdefault(after, facts.as_of_ms[before])
         return facts._replace(values=values, as_of_ms=as_of_ms)
 
     def _values(self, facts: Facts, notes: list[Note]) -> Mapping[str, Any]:
         """As a profile is read: a value that does not fit its type is missing, a missing one takes the default."""
-        if not (self._gone or self._checks or self._defaults or self._old_defaults):
+        if not (self._gone or self._redefined or self._checks or self._defaults or self._old_defaults):
             return facts.values
         values: dict[str, Any] = dict(self._defaults)
         for name, value in facts.values.items():
             if name in self._gone:
                 notes.append(Note("fact_gone", name))
+            elif name in self._redefined:
+                notes.append(Note("fact_redefined", name))
             elif name in self._old_defaults and _stood_in(self._old_defaults[name], value, facts):
                 continue
             elif name not in self._checks:
@@ -188,8 +194,16 @@ def _same_model(old: Bundle, before: Placement, new: Bundle, after: Placement) -
     facts = [(old.fact_by_name[name], new.fact_by_name.get(name)) for name in names]
     if any(fact is None or _read_as(mine) != _read_as(fact) for mine, fact in facts):
         return False
+    if not _redefined(old, new).isdisjoint(names):
+        return False
     sensitive = any(mine.sensitivity.startswith("sensitive:") for mine, _ in facts)
     return not sensitive or (old.regions == new.regions and before.sensitive == after.sensitive)
+
+
+def _redefined(old: Bundle, new: Bundle) -> frozenset[str]:
+    """Features that mean something else now: what a record holds of them, the new bundle would not have read."""
+    means = {rule.name: rule.definition for rule in new.features}
+    return frozenset(rule.name for rule in old.features if means.get(rule.name, rule.definition) != rule.definition)
 
 
 def _scored_as(before: Placement, after: Placement) -> dict[int, int]:
@@ -265,12 +279,12 @@ def _form(fact: Fact) -> tuple[Any, ...]:
 
 def _read_as(fact: Fact) -> tuple[Any, ...]:
     """All that decides which value of a fact is read."""
-    return *_form(fact), fact.owner, fact.sensitivity, fact.max_age_s, fact.on_stale, fact.default
+    return *_form(fact), fact.source, fact.sensitivity, fact.max_age_s, fact.on_stale, fact.default
 
 
 def _stood_in(fact: Fact, value: Any, facts: Facts) -> bool:
     """Whether the value is the old bundle's default: its source never wrote anything."""
-    return bool(value == fact.default) and fact.owner not in facts.as_of_ms
+    return bool(value == fact.default) and fact.source not in facts.as_of_ms
 
 
 def _fits(fact: Fact, value: Any) -> bool:

@@ -9,7 +9,8 @@ Layout, version 1. New members are appended, none is moved:
     0 version · 1 packed base id · 2 customer · 3 bundle digest (32 bytes) · 4 now (ms) · 5 seed
     6 request  [placement indexes, context, budget_ms, Global Privacy Control]
     7 facts    [exists, region, timezone, language, consent, suppressions, fact indexes, values, as-of, kinds, contacts,
-                general version, ledger version, nil or [past outcomes, best hours, exposures, merge pending]]
+                general version, ledger version,
+                nil or [past outcomes, best hours, exposures, merge pending, features unread (absent: false)]]
     8 decisions, one array each (`_decision`)
     9 elapsed µs until the commit · 10 trace id (16 bytes) or nil · 11 release
    12 control  nil, or [switches, stale, spent budgets, what the chosen messages' variants earned]
@@ -154,7 +155,7 @@ def _facts(seen: Situation, decisions: Sequence[Decision], gates: Sequence[Gate]
         if contact_matters(bundle, kind)
     ]
     rare = None  # nearly always: two bytes less, and nothing made
-    if facts.outcomes or facts.best_hours or facts.exposures or facts.merge_pending:
+    if facts.outcomes or facts.best_hours or facts.exposures or facts.merge_pending or facts.features_unread:
         rare = _rare_facts(seen, kinds)
     return [
         facts.exists,
@@ -186,7 +187,8 @@ def _rare_facts(seen: Situation, kinds: dict[ContactKind, int]) -> list[Any]:
         [kind_of_outcome, None if kind is None else kinds.setdefault(kind, len(kinds)), at_ms]
         for kind_of_outcome, kind, at_ms in (facts.outcomes if seen.bundle.cooldowns else ())
     ]
-    return [outcomes, facts.best_hours, dict(facts.exposures), facts.merge_pending]
+    rare = [outcomes, facts.best_hours, dict(facts.exposures), facts.merge_pending]
+    return [*rare, True] if facts.features_unread else rare
 
 
 def _values_read(seen: Situation, placements: Sequence[Placement], gates: Sequence[Gate]) -> Mapping[str, Any]:
@@ -232,7 +234,7 @@ def _allowed_facts(
     return (
         tuple(fact.index for fact in allowed),
         tuple(fact.name for fact in allowed),
-        frozenset(fact.owner for fact in allowed),
+        frozenset(fact.source for fact in allowed),
         any(placement.sensitive for placement in placements),
     )
 
@@ -341,7 +343,8 @@ def _decode_control(raw: list[Any] | None) -> Control:
 def _decode_facts(raw: list[Any], now_ms: int, bundle: Bundle) -> Facts:
     exists, region, timezone, language, consent, suppressions, indexes = raw[:7]
     values, as_of, kinds, contacts, general, ledger = raw[7:13]
-    outcomes, best_hours, exposures, merge_pending = (raw[13] if len(raw) > 13 else None) or ((), None, {}, False)
+    rare: Sequence[Any] = (raw[13] if len(raw) > 13 else None) or ((), None, {}, False)
+    outcomes, best_hours, exposures, merge_pending = rare[:4]
     kind_of = [ContactKind(*kind) for kind in kinds]
     return Facts(
         now_ms=now_ms,
@@ -364,6 +367,7 @@ def _decode_facts(raw: list[Any], now_ms: int, bundle: Bundle) -> Facts:
         best_hours=best_hours,
         exposures=exposures,
         merge_pending=merge_pending,
+        features_unread=bool(rare[4:]),
     )
 
 

@@ -147,6 +147,8 @@ def _facts(record: Record, seen: Situation) -> dict[str, Any]:
         "consent": [entry._asdict() for entry in facts.consent],
         "suppressions": [entry._asdict() for entry in facts.suppressions],
         "values": {name: _masked(record.bundle, name, value) for name, value in facts.values.items()},
+        "as_of": {source: instant(at_ms) for source, at_ms in facts.as_of_ms.items()},
+        "features_unread": facts.features_unread,
         "contacts": [
             {
                 "decision_id": unpack_id(contact.decision),

@@ -50,7 +50,7 @@ class Arrived(NamedTuple):
     """An event as a client told it. `who` holds its identities in the order of their weight, as (kind, value), where
     the kind `customer` is a key; `previous` who that was before, of an alias. None is absent throughout."""
 
-    kind: str  # track, identify, alias, page, screen or group
+    kind: str  # track, identify, alias, page, screen, group, or heartbeat (`core.events.heartbeat`)
     name: str
     who: tuple[tuple[str, Any], ...]
     properties: Mapping[str, Any]

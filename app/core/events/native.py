@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.core.events.event import Arrived, Misfit, Misfits
+from app.core.events.heartbeat import heartbeat, is_heartbeat
 from app.core.identity import KINDS
 
 MEMBERS = frozenset({"event", "customer", "at", "id", "properties", "version", "source", "previous"})
@@ -18,9 +19,11 @@ LINKING = frozenset({"identify", "alias"})
 
 
 def message(said: Any) -> Arrived | Misfit:
-    """One event."""
+    """One event, or a heartbeat."""
     if not isinstance(said, dict):
         return said if isinstance(said, Misfit) else Misfit(Misfits.MALFORMED, "an event is an object")
+    if is_heartbeat(said):
+        return heartbeat(said)
     if not said.keys() <= MEMBERS:
         return Misfit(Misfits.MALFORMED, "an event has " + ", ".join(f"`{each}`" for each in sorted(MEMBERS)))
     name, properties, source = said.get("event"), said.get("properties"), said.get("source")

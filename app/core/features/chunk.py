@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from app.core.events.entry import decode
 from app.core.events.event import Collected, Letter, Misfit, Misfits
 from app.core.features.plan import FoldPlan
-from app.core.features.streams import OWN
+from app.core.features.streams import CARRY, OWN
 
 
 class Results(StrEnum):
@@ -51,8 +51,6 @@ class Chunk:
     entries: list[Collected]
     letters: list[Letter]  # of entries that nothing can be made of
     end: bytes  # the id of the last one
-    repeats: int = 0
-    erased: list[Collected] = field(default_factory=list)
 
     @classmethod
     def of(cls, entries: Sequence[StreamEntry], now_ms: int) -> Chunk:
@@ -66,6 +64,7 @@ class Chunk:
 
     def put_aside(self, entry: Collected, why: str) -> None:
         """An entry that others could not work on."""
+        self.entries.remove(entry)
         self.letters.append(letter_of(entry, Misfit(Misfits.UNFOLDABLE, why)))
 
     def ids(self) -> list[int]:
@@ -73,31 +72,25 @@ class Chunk:
         return [each for entry in self.entries for each in ids_of(entry)]
 
     def customers(self, plan: FoldPlan) -> list[str]:
-        """Whose features are touched or who is linked, each once."""
+        """Whose features are touched or who is linked, each once; with whom they become here, of whatever shard."""
         routes = plan.routes
-        touching = (
-            each.customer
-            for each in self.entries
-            if each.type in routes or each.type.startswith(OWN) or each.edges or each.previous
-        )
-        return list(dict.fromkeys(touching))
+        touched: dict[str, None] = {}
+        for each in self.entries:
+            if each.type in routes or each.type.startswith(OWN) or each.edges or each.previous:
+                touched[each.customer] = None
+                if each.type == CARRY:
+                    touched[str(each.properties.get("to", ""))] = None
+        return list(touched)
 
-    def fresh(self, seen: Collection[int], erased: Mapping[str, int]) -> list[Collected]:
-        """What the shard has not had, neither the message nor what may happen only once, and what is not of a customer
-        who was erased. `erased`: until when (Unix ms) what was received of them is nobody's."""
-        met: set[int] = set()
-        fresh = []
-        for entry in self.entries:
-            ids = ids_of(entry)
-            if any(each in seen or each in met for each in ids):
-                self.repeats += 1
-                continue
-            met.update(ids)
-            if erased and entry.received_at_ms <= erased.get(entry.customer, -1):
-                self.erased.append(entry)
-            else:
-                fresh.append(entry)
-        return fresh
+    def linking(self, seen: Set[int], erased: Mapping[str, int]) -> list[Collected]:
+        """What tells who belongs to whom, without repeats. `erased`: until when (Unix ms) what was received of a
+        customer is nobody's."""
+        links: dict[bytes, Collected] = {}
+        for each in self.entries:
+            is_gone = each.received_at_ms <= erased.get(each.customer, -1)
+            if (each.edges or each.previous) and not is_gone and seen.isdisjoint(ids_of(each)):
+                links.setdefault(each.message_id, each)
+        return list(links.values())
 
 
 @dataclass(slots=True)
@@ -118,6 +111,13 @@ def ids_of(entry: Collected) -> tuple[int, ...]:
     """The signed 64-bit numbers by which an entry may be a repeat."""
     message = int.from_bytes(entry.message_id, "big", signed=True)
     return (message, int.from_bytes(entry.once, "big", signed=True)) if entry.once else (message,)
+
+
+def forwarded_id(entry: Collected, customer: str) -> int:
+    """By which a shard remembers that it forwarded an entry of a customer. Not by the entry's own ids: the way may lead
+    through other shards back to this one, where it is folded."""
+    digest = blake2b(b"%b %b" % (entry.message_id, customer.encode()), digest_size=8, person=b"forwarded")
+    return int.from_bytes(digest.digest(), "big", signed=True)
 
 
 def letter_of(entry: Collected, misfit: Misfit) -> Letter:

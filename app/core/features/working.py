@@ -10,64 +10,97 @@ ids are not remembered, so that it counts once it was mended.
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from hashlib import blake2b
+from types import MappingProxyType
 
 from app.core.events.event import Collected, Letter, Misfit, Misfits
 from app.core.features import codec
-from app.core.features.chunk import NOTHING, Chunk, Results, Stored, Worked, ids_of, letter_of
+from app.core.features.chunk import NOTHING, Chunk, Results, Stored, Worked, forwarded_id, ids_of, letter_of
 from app.core.features.codec import OverfullState, UnreadableState
 from app.core.features.fold import fold, united
 from app.core.features.lanes import UnfoldableEvent
 from app.core.features.plan import FoldPlan, GroupState, new_state
 from app.core.features.streams import CARRY, OWN, TAKE_IN
 
+NOBODY: Mapping[str, int] = MappingProxyType({})
 
-def work(plan: FoldPlan, chunk: Chunk, fresh: Sequence[Collected], stored: Mapping[str, Stored]) -> Worked:
-    """What the chunk comes to. `fresh`: of its entries; `stored`: of its `customers`."""
-    return _Work(plan, stored).of(chunk, fresh)
+
+def work(
+    plan: FoldPlan,
+    chunk: Chunk,
+    seen: Set[int],
+    stored: Mapping[str, Stored],
+    erased: Mapping[str, int] = NOBODY,
+) -> Worked:
+    """What the chunk comes to. `seen`: of its ids, those that the shard has had. `stored`: of its `customers`, and of
+    whoever of the shard these became; who is not there is of another shard. `erased`: until when (Unix ms) what was
+    received of a customer is nobody's."""
+    return _Work(plan, seen, stored, erased).of(chunk)
 
 
 class _Work:
     """One chunk on its way."""
 
-    def __init__(self, plan: FoldPlan, stored: Mapping[str, Stored]) -> None:
-        self._plan, self._stored = plan, stored
+    def __init__(self, plan: FoldPlan, seen: Set[int], stored: Mapping[str, Stored], erased: Mapping[str, int]) -> None:
+        self._plan, self._seen, self._stored, self._erased = plan, seen, stored, erased
+        self._met: set[int] = set()
         self._people: dict[str, _Person] = {}
         self._worked = Worked()
 
-    def of(self, chunk: Chunk, fresh: Sequence[Collected]) -> Worked:
-        worked, routes = self._worked, self._plan.routes
-        for entry in fresh:
-            if entry.type in routes or entry.type.startswith(OWN):
+    def of(self, chunk: Chunk) -> Worked:
+        routes = self._plan.routes
+        for entry in chunk.entries:
+            if entry.type not in routes and not entry.type.startswith(OWN):  # nothing is folded from it
+                if self._is_new(entry, entry.customer, ids_of(entry)):
+                    self._applied(entry)
+            elif entry.type == CARRY:
+                if self._is_new(entry, entry.customer, ids_of(entry)):
+                    self._carry(entry, self._person(entry.customer))
+            else:
                 self._take(entry)
-            else:  # nothing is folded from it
-                self._applied(entry)
         for customer, person in self._people.items():
             self._settle(customer, person)
-        for entry in chunk.erased:
-            self._note(entry, Results.ERASED)
         for letter in chunk.letters:
             self._put_aside(letter)
-        if chunk.repeats:
-            worked.counts[Results.REPEAT] += chunk.repeats
-        return worked
+        return self._worked
+
+    def _is_new(self, entry: Collected, customer: str, ids: tuple[int, ...], had: tuple[int, ...] = ()) -> bool:
+        """Whether the shard has not had it, neither the message nor what may happen only once, and whether it is not of
+        a customer who was erased. `ids` are remembered, `had` are not."""
+        if any(each in self._seen or each in self._met for each in ids + had):
+            self._worked.counts[Results.REPEAT] += 1
+            return False
+        self._met.update(ids)
+        if entry.received_at_ms <= self._erased.get(customer, -1):
+            self._note(ids, Results.ERASED)
+            return False
+        return True
 
     def _take(self, entry: Collected) -> None:
-        person = self._people.get(entry.customer)
-        if person is None:
-            person = self._people[entry.customer] = _Person(self._stored.get(entry.customer, NOTHING))
-        if entry.type == CARRY:
-            self._carry(entry, person)
-        elif person.carried_to:
-            self._forward(entry, person.carried_to)
+        """It waits to be folded for whoever of this shard its customer became, or goes to another shard."""
+        customer, met = entry.customer, {entry.customer}
+        while (onto := self._person(customer).carried_to) in self._stored and onto not in met:
+            customer = onto
+            met.add(onto)
+        if not onto:
+            if self._is_new(entry, customer, ids_of(entry)):
+                self._person(customer).waiting.append(entry)
+        elif onto in met:
+            self._put_aside(letter_of(entry, Misfit(Misfits.UNFOLDABLE, "its customers became each other")))
         else:
-            person.waiting.append(entry)
+            # What was folded here before its customer became another one is a repeat there too.
+            ids = (forwarded_id(entry, customer),)
+            if self._is_new(entry, customer, ids, had=ids_of(entry)):
+                # Who belongs to whom was applied here: the links need not go with it.
+                self._worked.onward.append(entry._replace(customer=onto, edges=(), previous=(), previous_customer=""))
+                self._note(ids, Results.FORWARDED)
 
-    def _forward(self, entry: Collected, customer: str) -> None:
-        """Who belongs to whom was applied here, so that the links need not go with it."""
-        self._worked.onward.append(entry._replace(customer=customer, edges=(), previous=(), previous_customer=""))
-        self._note(entry, Results.FORWARDED)
+    def _person(self, customer: str) -> _Person:
+        person = self._people.get(customer)
+        if person is None:
+            person = self._people[customer] = _Person(self._stored.get(customer, NOTHING))
+        return person
 
     def _carry(self, entry: Collected, person: _Person) -> None:
         """What is held so far goes to whom the customer became; what comes from now on is forwarded."""
@@ -85,7 +118,7 @@ class _Work:
         person.groups, person.carried_to = {}, winner
         self._worked.states.pop(entry.customer, None)
         self._worked.carried[entry.customer] = winner
-        self._note(entry, Results.CARRIED)
+        self._note(ids_of(entry), Results.CARRIED)
 
     def _settle(self, customer: str, person: _Person) -> None:
         """Fold what waits."""
@@ -122,15 +155,15 @@ class _Work:
 
     def _applied(self, entry: Collected) -> None:
         if entry.type == TAKE_IN:
-            self._note(entry, Results.TAKEN_IN)
+            self._note(ids_of(entry), Results.TAKEN_IN)
             return
-        self._note(entry, Results.APPLIED)
+        self._note(ids_of(entry), Results.APPLIED)
         newest = self._worked.received_ms
         if entry.type and newest.get(entry.type, 0) < entry.received_at_ms:
             newest[entry.type] = entry.received_at_ms
 
-    def _note(self, entry: Collected, result: Results) -> None:
-        self._worked.ids += ids_of(entry)
+    def _note(self, ids: tuple[int, ...], result: Results) -> None:
+        self._worked.ids += ids
         self._worked.counts[result] += 1
 
     def _put_aside(self, letter: Letter) -> None:

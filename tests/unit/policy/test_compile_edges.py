@@ -19,11 +19,11 @@ import pytest
 import yaml
 
 from policy.audit import audit
-from policy.bundle import Candidate, Handling
+from policy.bundle import Candidate, ContextField, Handling
 from policy.compile import load
 from policy.expressions import Expression
 from policy.lint import examine
-from policy.schema.facts import fits
+from policy.schema.facts import STRING_BYTES_MAX, fits
 from tests.support import privacy, trials
 
 if TYPE_CHECKING:
@@ -156,6 +156,18 @@ def write(path: Path, title: str, parts: dict[str, Any]) -> None:
 
 def text_of(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
+
+
+def test_what_callers_may_send_is_held_to_what_was_declared_of_it(folder: Folder) -> None:
+    folder.add(
+        "context.yaml",
+        "  basket: {type: float, range: [1, 500]}\n  code: {type: string, max_length: 8}\n  note: {type: string}\n",
+    )
+    context = load(folder.path).context
+    assert context["basket"] == ContextField("basket", "float", (), 1.0, 500.0, None)
+    assert context["code"] == ContextField("code", "string", (), None, None, 8)
+    assert context["note"].max_length == STRING_BYTES_MAX
+    assert context["trigger"].values == ("none", "cart_abandoned", "browse")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from policy.bundle import Region
-from policy.consent import contact_permission, merged
+from policy.consent import contact_permission, merged, personalisation_permission
 from tests.support.deciding import denied, granted
 
 NOW_MS = 100
@@ -17,3 +17,11 @@ def test_a_refusal_of_every_channel_outlasts_an_older_grant_and_what_the_other_p
     for one, other in ((withdrew, granted_later), (granted_later, withdrew)):
         found = contact_permission(merged(one, other), "marketing", "email", DE, NOW_MS)
         assert (found.permitted, found.state) == (False, "denied")
+
+
+def test_who_says_nothing_of_a_signal_of_the_browser_means_that_none_came() -> None:
+    heeded = Region("US", "opt_out", "opt_out", gpc_denies=frozenset({"marketing", "personalisation"}))
+    said = (granted("marketing", "email", 1), granted("personalisation", "*", 1))
+    for signal, permitted in (({}, True), ({"gpc": True}, False)):
+        assert contact_permission(said, "marketing", "email", heeded, NOW_MS, **signal).permitted is permitted
+        assert personalisation_permission(said, "email", heeded, NOW_MS, **signal).permitted is permitted

@@ -31,7 +31,8 @@ def factor(contacts: list[Contact], fatigue: Fatigue = QUICK) -> float:
 
 
 def test_who_was_sent_nothing_is_exactly_untired() -> None:
-    assert fatigue_score(QUICK, (), NOW_MS) == 0.0
+    for engagement in (-1.0, -0.5, 0.0):
+        assert fatigue_score(replace(QUICK, engagement=engagement), (), NOW_MS) == 0.0
     assert factor([]) == 1.0
 
 

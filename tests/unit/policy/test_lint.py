@@ -315,14 +315,13 @@ def test_parts_that_are_not_in_force_yet_say_so_with_their_line(folder: Folder) 
     for file, part in (
         ("features.yaml", "spend_90d"),
         ("placements.yaml", "unsubscribe"),
-        ("data.yaml", "retention"),
     ):
         assert folder.line(file, part) in [note.line for note in notes if note.file == file], part
 
 
 def test_parts_in_force_are_not_noted(folder: Folder) -> None:
     files = {note.file for note in folder.report().notes if note.code == "not_in_force"}
-    assert files == {"features.yaml", "placements.yaml", "data.yaml"}
+    assert files == {"features.yaml", "placements.yaml"}
     assert not [note for note in folder.report().notes if "email_weekly" in note.message]
 
 

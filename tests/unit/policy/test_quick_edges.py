@@ -55,6 +55,9 @@ def test_what_is_no_plain_comparison_of_like_with_like_is_left_to_the_library(ru
         ("customer.recency > -5", True),
         ("customer.zip_code in ['Rural']", False),
         ("has(customer.history)", False),
+        ("customer.member && customer.recency > 0", False),
+        ("customer.member || customer.recency > 0", True),
+        ("!customer.member", False),
     ],
 )
 def test_the_quick_form_gives_the_verdict_by_itself(rule: str, verdict: bool) -> None:

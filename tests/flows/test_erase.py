@@ -1,0 +1,413 @@
+"""Erasing a customer: what is left, what everybody is told from then on, what ends it, and whoever dies on the way."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+
+from app.core.decision.commit import Idempotency
+from app.core.decision.ids import parse_id
+from app.core.erasure import Job, Step
+from app.core.events.commands import carrying
+from app.core.events.entry import encode, encode_letter
+from app.core.events.event import Collected, Edge, Letter, Misfit, Misfits
+from app.core.identity import Alias, customer_hash, identity_hash
+from app.core.identity_graph import Claim
+from app.core.keeping import keeping
+from app.core.outcomes import Outcome as Happened
+from app.errors import Problem
+from app.flows.erase import Erasures
+from app.http.erasure import receipt
+from app.store.claims import ClaimStore
+from app.store.erasure import Tombstones
+from app.store.erasure_jobs import ErasureJobs
+from app.store.erasure_sweeps import Sweeps
+from app.store.keys import CTL_ERASURES, CTL_MERGES
+from app.store.outcomes import OutcomeStore, Told
+from policy.codes import OutcomeType, SuppressionReason
+from tests.flows.conftest import Flow
+from tests.flows.test_merge import KNOWN, customers, first, merge, merges_of, reader
+from tests.support.contract import consent
+from tests.support.erasing import where_named
+
+GONE, OTHER, LOSER = "cus_gone", "cus_stays", "cus_was_gone_before"
+EMAIL = "ab" * 32
+NAMES = (GONE, LOSER)
+IDS = (f"ers_{number}" for number in itertools.count())
+
+
+class Dies(Exception):
+    """The process is gone."""
+
+
+class Mortal:
+    """Parts of the store under which the process dies before or after its step number `at`, of all of them together."""
+
+    def __init__(self, parts: list[Any], at: int, after: bool) -> None:
+        self.steps = 0
+        self.parts = [_Part(self, part) for part in parts]
+        self._at = at
+        self._after = after
+
+    async def step(self, do: Callable[[], Any]) -> Any:
+        self.steps += 1
+        now = self.steps == self._at
+        if now and not self._after:
+            raise Dies
+        done = await do()
+        if now:
+            raise Dies
+        return done
+
+
+class _Part:
+    def __init__(self, mortal: Mortal, part: Any) -> None:
+        self._mortal = mortal
+        self._part = part
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return lambda *args, **more: self._mortal.step(lambda: getattr(self._part, name)(*args, **more))
+
+
+def parts_of(flow: Flow) -> list[Any]:
+    services = flow.services
+    tombstones = Tombstones(services.client, services.keys, services.fields)
+    return [tombstones, ErasureJobs(services.client), Sweeps(services.client, services.keys)]
+
+
+def erasures_of(flow: Flow, parts: list[Any] | None = None) -> Erasures:
+    tombstones, jobs, sweeps = parts or parts_of(flow)
+    key = flow.services.hash_key
+    return Erasures(
+        tombstones, jobs, sweeps, merges_of(flow), lambda name: customer_hash(name, key), lambda: next(IDS), 16
+    )
+
+
+async def erase(flow: Flow, customer: str = GONE) -> Job:
+    """Erase, and do all that follows."""
+    erasures = erasures_of(flow)
+    job = await erasures.finish(await erasures.erase(customer, "desk"))
+    assert job.done_ms is not None, job
+    return job
+
+
+@pytest.fixture(autouse=True)
+async def alone(flow: Flow) -> None:
+    """Nobody takes up what these tests leave."""
+    await flow.services.erasures.close()
+
+
+def idempotent(key: bytes = b"k") -> Idempotency:
+    return Idempotency(key.hex().encode(), b"b" * 16)
+
+
+async def tell(flow: Flow, decision: str, what: str = "clicked") -> None:
+    services = flow.services
+    store = OutcomeStore(
+        services.client, services.keys, services.fields, services.hash_key, services.bundle, services.bundles,
+        services.decision_log,
+    )  # fmt: skip
+    parsed = parse_id(decision)
+    assert parsed is not None
+    await store.record(parsed, Happened(OutcomeType(what), None), Told("outcome", "esp"))
+
+
+def collected(customer: str, number: int, **more: Any) -> Collected:
+    return Collected(customer, "viewed", 1, 1, 2, number.to_bytes(8, "big"), b"", {"product": "p1"}, **more)
+
+
+async def live(flow: Flow, customer: str = GONE) -> str:
+    """All that can be kept of a customer; a decision that sent."""
+    services = flow.services
+    client, keys = services.client, services.keys
+    identities = {"email_sha256": EMAIL, "external": f"crm-{customer}"} if customer == GONE else {}
+    await flow.know(customer, **KNOWN, identities=identities, preferences={"frequency": "weekly"})
+    await customers(flow).suppress(customer, "sms", SuppressionReason.MANUAL, "desk", None, "asked by phone")
+    decision = first(await flow.decide(customer, "thrice", idempotency=idempotent()))
+    assert decision["action"] == "send"
+    await tell(flow, decision["decision_id"])
+    shard = keys.shard_of(customer)
+    await client.hset(keys.of(customer).features, "viewed", b"state of " + customer.encode())
+    await client.xadd(keys.events(shard), {"e": encode(collected(customer, 1))})
+    letter = Letter(Misfit(Misfits.TOO_OLD, ""), customer, "viewed", 1, 1, 2, b"12345678", {})
+    await client.xadd(keys.dead_letters(shard), {"e": encode_letter(letter)})
+    edge = Edge("anonymous_id", bytes.fromhex(identity_hash("anonymous_id", f"web-{customer}", services.hash_key)))
+    await ClaimStore(client, keys, services.hash_key, keeping(services.bundle)).record([Claim(edge, customer, 5)], 10)
+    return str(decision["decision_id"])
+
+
+async def stored(flow: Flow, customer: str = GONE) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = await flow.services.client.hgetall(flow.services.keys.profile(customer))
+    return found
+
+
+def now(flow: Flow, ahead_ms: int = 0) -> str:
+    return datetime.now(UTC).isoformat()
+
+
+async def test_nothing_is_left_but_a_tombstone_and_the_ways_to_it(flow: Flow) -> None:
+    await live(flow)
+    await live(flow, LOSER)
+    await merge(flow, LOSER, GONE)
+    await live(flow, OTHER)
+    keys = flow.services.keys
+    await erase(flow)
+    names = {f"id:{kind}:{identity_hash(kind, value, flow.services.hash_key)}" for kind, value in
+             (("email_sha256", EMAIL), ("external", f"crm-{GONE}"))}  # fmt: skip
+    profiles = {keys.profile(name).decode() for name in NAMES}
+    pointers = {keys.aliases(GONE).decode()}
+    assert await where_named(flow.services.client, *NAMES) == names | profiles | pointers
+    assert set(await stored(flow)) == {b"!g", b"!u", b"!s", b"!e", b"-*:erased"}
+    assert set(await stored(flow, LOSER)) == {b"!m", b"!g"}
+    held = {member.decode() for member in await flow.services.client.smembers(keys.aliases(GONE))}
+    assert held == names | {keys.profile(LOSER).decode()}
+    for key in names | profiles | pointers:
+        assert await flow.services.client.ttl(key) == -1, key
+
+
+async def test_nobody_else_loses_anything(flow: Flow) -> None:
+    await live(flow)
+    decision = await live(flow, OTHER)
+    before = await where_named(flow.services.client, OTHER, decision)
+    await erase(flow)
+    assert await where_named(flow.services.client, OTHER, decision) == before
+    assert first(await flow.decide(OTHER, "thrice"))["action"] == "send"
+
+
+async def test_once_answered_every_reader_heeds_it(flow: Flow) -> None:
+    decision = await live(flow)
+    await erasures_of(flow).erase(GONE, "desk")  # and nothing else is swept up yet
+    for placement in ("weekly", "thrice", "once"):
+        assert first(await flow.decide(GONE, placement))["reason"] == "suppressed:erased"
+    for asked in (reader(flow).read(GONE), reader(flow).history(GONE)):
+        with pytest.raises(Problem) as refused:
+            await asked
+        assert refused.value.code == "erased"
+    with pytest.raises(Problem) as refused:
+        await tell(flow, decision, "complained")
+    assert refused.value.code == "decision_expired"
+    assert b"-email:complaint" not in await stored(flow)
+    alias = await flow.services.store.customer_of(Alias("email_sha256", EMAIL), float("inf"))
+    assert alias == GONE
+
+
+async def test_an_answer_from_before_is_not_given_again_and_one_from_after_is(flow: Flow) -> None:
+    await live(flow)
+    again = await flow.decide(GONE, "thrice", idempotency=idempotent())
+    assert first(again)["action"] == "send"
+    await erasures_of(flow).erase(GONE, "desk")
+    answered = await flow.decide(GONE, "thrice", idempotency=idempotent())
+    assert first(answered)["reason"] == "suppressed:erased"
+    assert (await flow.decide(GONE, "thrice", idempotency=idempotent())).body == answered.body
+    await erase(flow)
+    assert (await flow.decide(GONE, "thrice", idempotency=idempotent())).body == answered.body
+
+
+async def test_an_erasure_that_was_answered_wins_over_a_decision_in_flight(flow: Flow) -> None:
+    await flow.know(GONE, **KNOWN)
+    keys = flow.services.keys
+
+    def erased_meanwhile() -> None:
+        flow.before_commit = None
+        # The tombstone as erase.lua leaves it, by another connection.
+        names = [keys.profile(GONE).decode(), *[f"{{s{keys.shard_of(GONE):03d}}}:x:{i}" for i in range(6)]]
+        flow.store.command("EVAL", ERASE_SOURCE, 7, *names, "ers_x", "1")
+
+    flow.before_commit = erased_meanwhile
+    decided = first(await flow.decide(GONE, "weekly"))
+    assert (decided["action"], decided["reason"]) == ("suppress", "suppressed:erased")
+    assert await flow.services.client.zcard(keys.of(GONE).ledger) == 0
+
+
+async def test_a_stranger_is_erased_too_and_stays_so(flow: Flow) -> None:
+    await erase(flow, "cus_nobody_knew")
+    assert first(await flow.decide("cus_nobody_knew", "weekly"))["reason"] == "suppressed:erased"
+
+
+async def test_repeating_it_gives_the_same_receipt_under_any_of_the_keys(flow: Flow) -> None:
+    await live(flow)
+    await live(flow, LOSER)
+    await merge(flow, LOSER, GONE)
+    job = await erase(flow)
+    for name in NAMES:
+        assert await erasures_of(flow).erase(name, "somebody else") == job
+    assert await flow.services.client.zcard(CTL_ERASURES) == 0
+
+
+async def test_the_receipt_says_what_was_done_and_names_nobody(flow: Flow) -> None:
+    await live(flow)
+    said = receipt(await erase(flow))
+    assert said["customer_hash"] == customer_hash(GONE, flow.services.hash_key)
+    assert [step["what"] for step in said["steps"]] == list(Step)
+    counts = {step["what"]: step["count"] for step in said["steps"]}
+    assert counts == {
+        "customer": 1, "identities": 1, "decisions": 1, "receipts": 2, "events": 2, "archive": 0, "append_only_file": 0,
+    }  # fmt: skip
+    assert said["done_at"] is not None
+    assert GONE not in orjson.dumps(said).decode()
+    assert not await where_named(flow.services.client, said["erasure"]) - {
+        f"ctl:erasure:{said['erasure']}", flow.services.keys.profile(GONE).decode()
+    }  # fmt: skip
+
+
+async def test_attributes_alone_bring_nobody_back(flow: Flow) -> None:
+    await live(flow)
+    await erase(flow)
+    for known in ({"attributes": {"recency": 1}}, {"region": "DE"}, {"identities": {"external": "new"}}, dict(KNOWN)):
+        with pytest.raises(Problem) as refused:
+            await flow.know(GONE, **known)  # KNOWN's consents are of January: an old import
+        assert refused.value.code == "erased"
+    assert set(await stored(flow)) == {b"!g", b"!u", b"!s", b"!e", b"-*:erased"}
+    assert not [key async for key in flow.services.client.scan_iter(match="id:external:*")][1:]
+
+
+async def test_a_consent_given_after_it_begins_a_new_and_empty_profile(flow: Flow) -> None:
+    await live(flow)
+    await erase(flow)
+    await flow.know(GONE, consent=[consent("marketing", at=now(flow)), consent("personalisation")], region="DE")
+    known = await reader(flow).read(GONE)
+    assert [(each.purpose, each.state) for each in known.profile.consent] == [("marketing", "granted")]
+    assert (known.contacts, known.profile.suppressions, dict(known.profile.attributes)) == (0, (), {})
+    assert first(await flow.decide(GONE, "weekly"))["reason"] != "suppressed:erased"
+    assert await flow.services.client.ttl(flow.services.keys.profile(GONE)) > 0
+    # What was said before the erasure stays unsaid.
+    await flow.know(GONE, consent=[consent("personalisation")], attributes={"recency": 1})
+    assert len((await reader(flow).read(GONE)).profile.consent) == 1
+    await flow.know(GONE, consent=[consent("personalisation", at=now(flow))])
+    assert len((await reader(flow).read(GONE)).profile.consent) == 2
+
+
+async def test_a_consent_of_no_stated_time_is_given_now_and_ends_it(flow: Flow) -> None:
+    await erase(flow)
+    given = consent("marketing")
+    del given["at"]
+    await flow.know(GONE, consent=[given])
+    assert [each.state for each in (await reader(flow).read(GONE)).profile.consent] == ["granted"]
+
+
+async def test_a_refusal_after_it_is_kept_and_ends_nothing(flow: Flow) -> None:
+    await live(flow)
+    await erase(flow)
+    await flow.know(GONE, consent=[consent("marketing", "denied", at=now(flow))])
+    assert first(await flow.decide(GONE, "weekly"))["reason"] == "suppressed:erased"
+    await flow.know(GONE, consent=[consent("personalisation", at=now(flow))])
+    assert first(await flow.decide(GONE, "weekly"))["reason"] == "consent_denied"
+
+
+async def test_a_stop_said_after_it_outlives_a_later_consent(flow: Flow) -> None:
+    await erase(flow)
+    await customers(flow).suppress(GONE, "email", SuppressionReason.COMPLAINT, "esp", None)
+    await flow.know(GONE, consent=[consent("marketing", at=now(flow))])
+    stops = (await reader(flow).read(GONE)).profile.suppressions
+    assert [stop.reason for stop, _ in stops] == [SuppressionReason.COMPLAINT]
+    assert await flow.services.client.ttl(flow.services.keys.profile(GONE)) == -1
+
+
+async def test_whoever_came_back_can_be_erased_again(flow: Flow) -> None:
+    await live(flow)
+    await live(flow, LOSER)
+    await merge(flow, LOSER, GONE)
+    before = await erase(flow)
+    await flow.know(GONE, consent=[consent("marketing", at=now(flow))], region="DE")
+    after = await erase(flow, LOSER)
+    assert after.erasure != before.erasure
+    assert first(await flow.decide(LOSER, "weekly"))["reason"] == "suppressed:erased"
+    assert receipt(after)["merged_hashes"] == receipt(before)["merged_hashes"]
+
+
+async def test_an_event_after_a_later_consent_is_left_in_the_stream(flow: Flow) -> None:
+    keys, client = flow.services.keys, flow.services.client
+    erasures = erasures_of(flow)
+    job = await erasures.erase(GONE, "desk")
+    await flow.know(GONE, consent=[consent("marketing", at=now(flow))])
+    stream = keys.events(keys.shard_of(GONE))
+    later = collected(GONE, 9)._replace(received_at_ms=job.erased_ms + 1)
+    for event in (collected(GONE, 8), later):
+        await client.xadd(stream, {"e": encode(event)})
+    await erasures.finish(job)
+    assert [fields[b"e"] for _, fields in await client.xrange(stream)] == [encode(later)]
+
+
+async def test_an_event_of_somebody_else_loses_only_that_this_was_the_customer(flow: Flow) -> None:
+    keys, client = flow.services.keys, flow.services.client
+    stream = keys.events(keys.shard_of(OTHER))
+    others = collected(OTHER, 1, previous=(Edge("user_id", b"u" * 16),), previous_customer=GONE, known=True)
+    await client.xadd(stream, {"e": encode(others)})
+    await client.xadd(stream, {"e": encode(carrying(OTHER, GONE, 1))})
+    await client.xadd(stream, {"e": b"what nobody can read, of cus_gone"})
+    await erase(flow)
+    kept = [fields[b"e"] for _, fields in await client.xrange(stream)]
+    assert kept == [b"what nobody can read, of cus_gone", encode(others._replace(previous=(), previous_customer=""))]
+
+
+async def test_a_merge_under_way_is_finished_first(flow: Flow) -> None:
+    await live(flow)
+    await live(flow, LOSER)
+    store = merges_of(flow)._store
+    noted = await store.begin(LOSER, GONE, "desk", "")
+    assert noted is not None
+    await store.expect(noted)
+    job = await erase(flow)
+    assert len(job.hashes) == 2
+    assert await flow.services.client.hlen(CTL_MERGES) == 0
+    assert first(await flow.decide(LOSER, "weekly"))["reason"] == "suppressed:erased"
+
+
+async def test_a_loser_that_is_erased_before_it_left_is_merged_into_nobody(flow: Flow) -> None:
+    await live(flow)
+    await flow.know(OTHER, **KNOWN)
+    store = merges_of(flow)._store
+    noted = await store.begin(GONE, OTHER, "desk", "")
+    assert noted is not None
+    await store.expect(noted)
+    await erase(flow)
+    assert await merges_of(flow).finish_what_was_left(0) == 1
+    assert await flow.services.client.hlen(CTL_MERGES) == 0
+    assert first(await flow.decide(OTHER, "thrice"))["action"] == "send"
+    assert first(await flow.decide(GONE, "weekly"))["reason"] == "suppressed:erased"
+
+
+@pytest.mark.parametrize(("loser", "winner"), [(GONE, OTHER), (OTHER, GONE)])
+async def test_who_was_erased_is_merged_with_nobody(flow: Flow, loser: str, winner: str) -> None:
+    await flow.know(OTHER, **KNOWN)
+    await erase(flow)
+    with pytest.raises(Problem) as refused:
+        await merge(flow, loser, winner)
+    assert refused.value.code == "erased"
+    assert first(await flow.decide(OTHER, "thrice"))["action"] == "send"
+
+
+async def test_any_process_finishes_it_wherever_the_first_one_dies(flow: Flow) -> None:
+    for number in itertools.count(2):
+        await flow.services.client.delete(CTL_ERASURES)
+        for name in (GONE, LOSER):
+            await flow.services.client.delete(flow.services.keys.profile(name))
+        await live(flow)
+        await live(flow, LOSER)
+        await merge(flow, LOSER, GONE)
+        mortal = Mortal(parts_of(flow), number // 2, after=bool(number % 2))
+        dying = erasures_of(flow, mortal.parts)
+        try:
+            await dying.finish(await dying.erase(LOSER, "desk"))
+        except Dies:
+            await erasures_of(flow).work(-1)
+        else:
+            break
+        left = await where_named(flow.services.client, *NAMES)
+        begun = b"!e" in await stored(flow)
+        assert begun or mortal.steps < 6, mortal.steps
+        if begun:
+            keys = flow.services.keys
+            allowed = {keys.profile(name).decode() for name in NAMES} | {keys.aliases(GONE).decode()}
+            assert {key for key in left if not key.startswith("id:")} == allowed, mortal.steps
+            assert await flow.services.client.zcard(CTL_ERASURES) == 0
+            assert first(await flow.decide(LOSER, "weekly"))["reason"] == "suppressed:erased"
+    assert mortal.steps > 15
+
+
+ERASE_SOURCE = __import__("app.store.erasure", fromlist=["ERASE"]).ERASE.source
