@@ -19,6 +19,7 @@ from typing import TypeAlias
 from redis.exceptions import RedisError
 
 from app.archiving.archiver import Archiver
+from app.archiving.belonging import WrongArchive, claim
 from app.archiving.erasures import take_erasures_on, without_erased
 from app.archiving.filling import features_of, lacking_in
 from app.archiving.folder import Folder
@@ -85,6 +86,8 @@ def run(settings: Settings, address_of_store: str | None = None, *, once: bool =
         raise CannotArchive(str(error)) from error
     except RedisError as error:  # with `once`
         raise CannotArchive(f"the store failed (`{type(error).__name__}`)") from error
+    except WrongArchive as error:
+        raise CannotArchive(str(error)) from error
     except OSError as error:
         raise CannotArchive(f"the archive cannot be written: {error.strerror or type(error).__name__}") from error
 
@@ -114,6 +117,7 @@ async def _run(settings: Settings, url: str, folder: Folder, bundle: Bundle, onc
         store = ArchivePositions(client, Keys(shards or settings.shards))
         owner = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns():x}"
         keep_ms = None if bundle.events_retention_s is None else bundle.events_retention_s * 1000
+        await _claimed(store, folder, once)
         tombstones = Tombstones(client, store.keys, FieldRegistry(client))
         allowed = partial(without_erased, store, tombstones)
         archiver = Archiver(store, folder, owner, settings.archive_rows, keep_ms, allowed)
@@ -127,6 +131,20 @@ async def _run(settings: Settings, url: str, folder: Folder, bundle: Bundle, onc
         finally:
             warning.cancel()
         return 0
+
+
+async def _claimed(store: ArchivePositions, folder: Folder, once: bool) -> None:
+    """Waits for a store or a folder that is away."""
+    while True:
+        try:
+            return await claim(store, folder)
+        except WrongArchive:
+            raise
+        except (OSError, RedisError) as error:
+            if once:
+                raise
+            log.warning("the archive cannot be begun: it is tried again", extra={"why": _what(error)})
+            await asyncio.sleep(PAUSE_MAX_S / 6)
 
 
 async def keep_warning(plans: FoldPlans, plan: FoldPlan) -> None:

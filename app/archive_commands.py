@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from app.archiving.belonging import WrongArchive
 from app.archiving.folder import Folder
 from app.copy_log import NoLog, store_address
 from app.errors import Problem
@@ -70,6 +71,8 @@ def with_estate(
         raise Trouble(problem.detail) from problem
     except RedisError as error:
         raise Trouble(f"the store failed (`{type(error).__name__}`): run it again") from error
+    except WrongArchive as error:
+        raise Trouble(str(error)) from error
     except OSError as error:
         raise Trouble(f"a file cannot be read or written: {error.strerror or error}") from error
 

@@ -87,13 +87,13 @@ class Filling:
 
     async def _handed_over(self, gap: Gap, part: FoldPlan, seen: Snapshot, now_ms: int) -> int:
         store = self._estate.store
-        with bar("rows") as shown:
+        with bar("hours") as shown:
             task = shown.add_task("", total=None)
             # Shards that lack nothing are read to no entry.
             ends = {shard: gap.ends.get(shard, (0, 0)) for shard in range(store.keys.shards)}
             read = lambda number: shown.advance(task, number)  # noqa: E731
             replay = await asyncio.to_thread(lambda: Replay(part, seen, progress=read, ends=ends))
-            shown.update(task, total=replay.rows)
+            shown.update(task, total=replay.hours)
             waiting = messages(part, replay, gap, now_ms, store.keys.shard_of)
             try:
                 return await hand_over(store, waiting, lambda _: None)

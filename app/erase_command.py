@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TypeVar
 
 from redis.asyncio import Redis
@@ -17,6 +18,7 @@ from app.errors import Problem
 from app.flows.erase import Archive, Erasures
 from app.flows.merge import Merges
 from app.settings import Durability, Settings
+from app.store.append_only_file import write_anew
 from app.store.clients import open_client
 from app.store.deployment import shared_hash_key
 from app.store.embedded import EmbeddedStoreError
@@ -76,6 +78,7 @@ def _erasures(settings: Settings, client: Redis, keys: Keys, hash_key: bytes) ->
         lambda customer: customer_hash(customer, hash_key),
         new_erasure,
         GROUPS,
+        partial(write_anew, client),
         _archive(settings, client, keys),
     )
 

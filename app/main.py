@@ -16,6 +16,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -58,6 +59,7 @@ from app.http.auth import PUBLIC, Authenticator, AuthMiddleware, required_scope
 from app.scoring import ModelRunner
 from app.services import Services
 from app.settings import Durability, Settings
+from app.store.append_only_file import write_anew
 from app.store.budgets import BudgetStore
 from app.store.bundles import BundleArchive
 from app.store.clients import check_server, open_client
@@ -199,7 +201,7 @@ async def open_services(settings: Settings, authenticator: Authenticator, stack:
     collector = Collector(
         bundle, events_in, admission.has_room, lambda what, n: count_events(counted, what, n), secrets.token_bytes
     )
-    live = live_features(bundle)
+    live = live_features(bundle, tuple(bundle.placements.values()))
     event_types = () if live is None else live.event_types
     control_store = ControlStore(link, client, keys, sorted(compared_variants(bundle)), event_types, strict=strict)
     control = ControlWatch(control_store)
@@ -225,6 +227,7 @@ async def open_services(settings: Settings, authenticator: Authenticator, stack:
         lambda customer: erased_hash(services, customer),
         new_erasure,
         GROUPS,
+        partial(write_anew, client),
     )
     services = Services(
         settings=settings,

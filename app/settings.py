@@ -113,7 +113,7 @@ class Settings(BaseSettings):
     body_limit_bytes: Annotated[int, Field(ge=1024)] = Field(
         262_144,
         description="Largest body of a request, in bytes (413 above). Streamed bodies (`/v1/decide/batch`, "
-        "`/v1/customers/bulk`) have no limit: their lines do.",
+        "`/v1/customers/bulk`, `/v1/suppressions/bulk`) have no limit: their lines do.",
     )
     events_body_limit_bytes: Annotated[int, Field(ge=32_768, le=64 * 1024**2)] = Field(
         5 * 1024**2,

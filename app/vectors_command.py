@@ -44,10 +44,10 @@ def write_vectors(
         return await asyncio.to_thread(_write, seen)
 
     def _write(seen: Snapshot) -> Written:
-        with bar("rows") as shown:
+        with bar("hours") as shown:
             task = shown.add_task("", total=None)
             replay = Replay(FoldPlan.of(bundle), seen, wanted.at_ms, lambda number: shown.advance(task, number))
-            shown.update(task, total=replay.rows)
+            shown.update(task, total=replay.hours)
             rows = vectors(replay, wanted)
             number = written(out, bundle, described(bundle, seen.whole_from_ms), rows)
         return Written(number, seen.whole_from_ms)

@@ -92,7 +92,8 @@ DEGRADATIONS: Final[Mapping[Degraded, str]] = {
     Degraded.MODEL_TIMEOUT: "the model did not answer in the time that was left",
     Degraded.LOW_CONFIDENCE: "the best probability is under the placement's threshold",
     Degraded.FEATURES_STALE: "a fact is older than its contract allows",
-    Degraded.FEATURES_MISSING: "an input is missing, and the model's contract says to rank by rules then",
+    Degraded.FEATURES_MISSING: "an input is missing, and the model's contract says to rank by rules then; or what is "
+    "stored of features cannot be read",
     Degraded.NO_PERSONALISATION: "nothing personal was read",
     Degraded.RESTRICTED_REGION: "the region restricts what the placement would read: nothing personal was read",
     Degraded.FACTS_UNAVAILABLE: "a policy fact could not be read",

@@ -19,7 +19,8 @@ from app.archiving.columns import by_hour
 from app.archiving.folder import Folder, published
 from app.archiving.layout import HOUR_MS, Part, hour_of, shards_of_group
 from app.archiving.tidy import expire, merged, superseded, untidy_hours
-from app.store.archive_positions import ArchivePositions, Entry, Known, LostGroup, Taken
+from app.store.archive_known import Known
+from app.store.archive_positions import ArchivePositions, Entry, LostGroup, Taken
 
 log = logging.getLogger("nextbest.archive")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +21,10 @@ from app.store.archive_positions import LostGroup, Taken
 
 #: Small enough that reading one shard of sixteen passes most of a file over.
 ROWS_A_ROW_GROUP = 32_768
+
+
+#: A file that says which archive it is.
+MARK = "nextbest-archive"
 
 
 class Staged(Protocol):
@@ -117,15 +120,29 @@ class Folder:
                 return file.read(how.get("columns"))
         return pq.read_table(self._whole(path), filesystem=self.filesystem, partitioning=None, **how)
 
-    def batches(self, path: str, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
-        """A file's rows, a few thousand at a time."""
-        with self.filesystem.open_input_file(self._whole(path)) as source, pq.ParquetFile(source) as file:
-            yield from file.iter_batches(16_384, columns=list(columns))
+    def mark(self) -> str | None:
+        """Which archive this folder holds; None: none that was begun."""
+        if self.filesystem.get_file_info(self._whole(MARK)).type != fs.FileType.File:
+            return None
+        with self.filesystem.open_input_stream(self._whole(MARK)) as stream:
+            return bytes(stream.read()).decode(errors="replace").strip()
 
-    def rows(self, path: str) -> int:
-        """How many rows a file has."""
+    def set_mark(self, mark: str) -> None:
+        self.put(MARK, pa.py_buffer(mark.encode() + b"\n"))
+
+    def sizes(self) -> dict[Part, int]:
+        """All files and their bytes, in one listing."""
+        selector = fs.FileSelector(self.root, recursive=True, allow_not_found=True)
+        infos = [each for each in self.filesystem.get_file_info(selector) if each.type == fs.FileType.File]
+        parts = [(parse(each.path[len(self.root) + 1 :]), each.size or 0) for each in infos]
+        return {part: size for part, size in parts if part is not None}
+
+    def may_hold(self, path: str, column: str, value: str) -> bool:
+        """False: a file's own statistics say that no row has this text in that column."""
         with self.filesystem.open_input_file(self._whole(path)) as source, pq.ParquetFile(source) as file:
-            return int(file.metadata.num_rows)
+            place, metadata = file.schema_arrow.get_field_index(column), file.metadata
+            found = [metadata.row_group(number).column(place).statistics for number in range(metadata.num_row_groups)]
+        return any(each is None or not each.has_min_max or each.min <= value <= each.max for each in found)
 
     def _whole(self, path: str) -> str:
         return f"{self.root}/{path}"

@@ -7,13 +7,13 @@ folded is left out, and who became somebody else counts for them from then on. W
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import orjson
 
 from app.archiving.columns import Passed
-from app.archiving.reading import Slice, Snapshot
+from app.archiving.reading import Progress, Slice, Snapshot
 from app.archiving.states import States
 from app.core.events.event import Event
 from app.core.features.fold import fold, united
@@ -22,10 +22,6 @@ from app.core.features.plan import FoldPlan, State, new_state
 from app.core.features.read import read
 from app.core.features.streams import Order, Repeats, absorbed
 from app.store.archive_positions import order
-
-Progress = Callable[[int], None]  # rows that were read since the last time
-#: Rows between two signs of progress.
-STEP = 10_000
 
 
 class Vector(NamedTuple):
@@ -68,14 +64,14 @@ class Replay:
         self._ends = ends
         self._erased = seen.erased
         self._repeats: dict[int, Repeats] = {}  # of the shards of one slice
-        self._pieces = list(seen.slices())
+        self._pieces = list(seen.slices(until_ms))
         #: Who had become whom by then.
         self.carries = seen.carries(until_ms)
 
     @property
-    def rows(self) -> int:
-        """About how many rows one pass reads."""
-        return sum(piece.rows for piece in self._pieces)
+    def hours(self) -> int:
+        """How many hours' files one pass reads."""
+        return sum(len(piece.hours) for piece in self._pieces)
 
     def fold(self, state: State, row: Passed, event: Event) -> None:
         """Fold into a state what `slices` gave. What cannot be folded went to quarantine, and may come again."""
@@ -91,7 +87,7 @@ class Replay:
 
     def _folded(self, piece: Slice, whose: Collection[str] | None) -> Iterator[tuple[Passed, Event]]:
         routes, carries, erased = self.plan.routes, self.carries, self._erased
-        for row in self._first_time(self._counted(self._seen.rows(piece.group, piece.shards, piece.hours))):
+        for row in self._first_time(self._inside(self._seen.rows(piece, self._progress))):
             if row.type not in routes or (whose is not None and row.customer not in whose):
                 continue
             if erased and row.received_ms <= erased.get(row.customer, -1):
@@ -110,18 +106,13 @@ class Replay:
             if not shard.is_one(row):
                 yield row
 
-    def _counted(self, rows: Iterable[Passed]) -> Iterator[Passed]:
-        number, until_ms, ends = 0, self._until_ms, self._ends
+    def _inside(self, rows: Iterable[Passed]) -> Iterator[Passed]:
+        until_ms, ends = self._until_ms, self._ends
         for row in rows:
-            number += 1
-            if number == STEP:
-                self._progress(number)
-                number = 0
             if until_ms is not None and row.appended_ms > until_ms:
                 continue
             if ends is None or order(row.position) <= ends[row.shard]:
                 yield row
-        self._progress(number)
 
 
 def vectors(replay: Replay, wanted: Wanted) -> Iterator[Vector]:

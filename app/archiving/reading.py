@@ -6,35 +6,39 @@ time, the more slices the more rows there are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 import orjson
 import pyarrow as pa
 
+from app.archiving.belonging import check
 from app.archiving.columns import FOLDED, Passed, Rows, passed
 from app.archiving.folder import Folder
 from app.archiving.layout import GROUPS, Part, group_of, hour_folder, shards_of_group, standing
 from app.core.erasure import FOR_EVER
 from app.core.features.streams import CARRY, Carry
-from app.store.archive_positions import ArchivePositions, Entry, Known, order
+from app.store.archive_known import Known
+from app.store.archive_positions import ArchivePositions, Entry, order
 from app.store.erasure_jobs import ErasureJobs
 
-#: Rows whose ids are held at once: two sets of 64-bit numbers, some 200 bytes a row with what is around them.
-ROWS_A_SLICE = 3_000_000
-
+#: Bytes of files whose rows' ids are held at once: some 3 million rows, 200 bytes each with what is around them.
+BYTES_A_SLICE = 100_000_000
 #: How often an hour is listed again whose files vanish: an archiver makes one of many once an hour.
 ATTEMPTS = 5
 
 
+Progress = Callable[[int], None]  # files of an hour that were read since the last time
+
+
 class Slice(NamedTuple):
-    """Some shards of a group, the hours in which anything was archived, and about how many rows that is."""
+    """Some shards of a group, and the hours in which anything was archived, the earliest first."""
 
     group: int
     shards: list[int]
     hours: list[int]
-    rows: int
 
 
 class Snapshot(NamedTuple):
@@ -44,6 +48,7 @@ class Snapshot(NamedTuple):
     shards: int
     known: Mapping[int, Known]  # group → how far its archive is
     beyond: Mapping[int, Sequence[Entry]]  # shard → what its stream holds after that
+    hours: Mapping[int, Mapping[int, int]]  # group → hour → bytes of its files
     #: Customers who are being erased → until when what was received is nobody's: the files still name them.
     erased: Mapping[str, int]
 
@@ -53,13 +58,9 @@ class Snapshot(NamedTuple):
         since = [each.whole_from_ms for each in self.known.values()]
         return max((each for each in since if each is not None), default=0) if None not in since else None
 
-    def hours(self, group: int) -> list[int]:
-        """The hours of which there is a file, the earliest first."""
-        found = [part for hour in self.folder.hour_folders(group) for part in self.folder.parts(hour)]
-        return sorted({part.hour_ms for part in found})
-
-    def rows(self, group: int, shards: Sequence[int], hours: Sequence[int]) -> Iterator[Passed]:
+    def rows(self, piece: Slice, progress: Progress) -> Iterator[Passed]:
         """The rows of some of a group's shards."""
+        group, shards, hours = piece
         ends = {shard: order(self.known[group].position(shard)) for shard in shards}
         everything = len(shards) == len(shards_of_group(group, self.shards))
         only = None if everything else [("shard", "in", list(shards))]
@@ -69,6 +70,7 @@ class Snapshot(NamedTuple):
                 for row in _passed(table):
                     if not late or order(row.position) <= ends[row.shard]:
                         yield row
+            progress(1)
         yield from self._beyond(shards)
 
     def _tables(self, group: int, hour_ms: int, filters: list[Any] | None) -> list[tuple[Part, pa.Table]]:
@@ -87,23 +89,15 @@ class Snapshot(NamedTuple):
         for batch in rows.table().to_batches():
             yield from passed(batch)
 
-    def slices(self) -> Iterator[Slice]:
-        """All that there is, in pieces."""
+    def slices(self, until_ms: int | None = None) -> Iterator[Slice]:
+        """All that there is (up to an hour), in pieces."""
         for group in range(min(GROUPS, self.shards)):
-            hours = self.hours(group)
-            rows = sum(self._rows_of(group, hour_ms) for hour_ms in hours)
+            hours = sorted(hour for hour in self.hours.get(group, ()) if until_ms is None or hour <= until_ms)
+            size = sum(self.hours[group][hour] for hour in hours)
             shards = list(shards_of_group(group, self.shards))
-            pieces = min(len(shards), rows // ROWS_A_SLICE + 1)
+            pieces = min(len(shards), size // BYTES_A_SLICE + 1)
             for piece in range(pieces):
-                yield Slice(group, shards[piece::pieces], hours, rows // pieces)
-
-    def _rows_of(self, group: int, hour_ms: int) -> int:
-        """About how many: a file that vanishes meanwhile is another one now."""
-        number = 0
-        for part in standing(self.folder.parts(hour_folder(hour_ms, group))):
-            with suppress(FileNotFoundError):
-                number += self.folder.rows(part.path)
-        return number
+                yield Slice(group, shards[piece::pieces], hours)
 
     def carries(self, until_ms: int | None = None) -> dict[str, Carry]:
         """Who became whom (by `until_ms`). Cheap: files without such rows are told by their statistics."""
@@ -116,11 +110,18 @@ class Snapshot(NamedTuple):
         return found
 
     def _own_rows(self) -> Iterator[Passed]:
-        for group in range(min(GROUPS, self.shards)):
-            for hour_ms in self.hours(group):
-                for _, table in self._tables(group, hour_ms, [("type", "=", CARRY)]):
-                    yield from _passed(table)
+        for group, by_hour in self.hours.items():
+            for hour_ms in sorted(by_hour):
+                if self._has_carries(group, hour_ms):
+                    for _, table in self._tables(group, hour_ms, [("type", "=", CARRY)]):
+                        yield from _passed(table)
         yield from self._beyond(list(self.beyond))
+
+    def _has_carries(self, group: int, hour_ms: int) -> bool:
+        with suppress(FileNotFoundError):
+            parts = standing(self.folder.parts(hour_folder(hour_ms, group)))
+            return any(self.folder.may_hold(part.path, "type", CARRY) for part in parts)
+        return True
 
 
 def _passed(table: pa.Table) -> Iterator[Passed]:
@@ -138,20 +139,26 @@ async def being_erased(store: ArchivePositions) -> dict[str, int]:
 
 
 async def snapshot(store: ArchivePositions, folder: Folder, up_to: Mapping[int, bytes] | None = None) -> Snapshot:
-    """All that passed by now, or up to an entry of each shard. Raises redis errors, OSError, Problem."""
+    """All that passed by now, or up to an entry of each shard. Raises WrongArchive, redis errors, OSError,
+    Problem."""
+    await check(store, folder)
     shards = store.keys.shards
     groups = range(min(GROUPS, shards))
-    known = {group: await store.known(group) for group in groups}
-    after = {shard: known[group_of(shard)].position(shard) for shard in range(shards)}
-    if up_to is not None:
-        beyond = await store.read(after, up_to, 0)
-    else:
-        ends = await store.ends(range(shards))
-        beyond = await store.read(after, ends, 0)
+    while True:
+        known = {group: await store.known(group) for group in groups}
+        after = {shard: known[group_of(shard)].position(shard) for shard in range(shards)}
+        beyond = await store.read(after, up_to if up_to is not None else await store.ends(range(shards)), 0)
+        # What was archived meanwhile may have been trimmed before it was read here.
+        if known == {group: await store.known(group) for group in groups}:
+            break
     if any(each.whole_from_ms is None for each in known.values()):
         since_ms = await store.whole_from_ms(range(shards), await store.now_ms())
         known = {
             group: each if each.whole_from_ms is not None else Known(whole_from_ms=since_ms)
             for group, each in known.items()
         }
-    return Snapshot(folder, shards, known, beyond, await being_erased(store))
+    hours: dict[int, dict[int, int]] = {}
+    for part, size in (await asyncio.to_thread(folder.sizes)).items():
+        of_group = hours.setdefault(part.group, {})
+        of_group[part.hour_ms] = of_group.get(part.hour_ms, 0) + size
+    return Snapshot(folder, shards, known, beyond, hours, await being_erased(store))

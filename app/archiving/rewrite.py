@@ -11,6 +11,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from app.archiving.belonging import check
 from app.archiving.folder import Folder, published
 from app.archiving.layout import GROUPS, Part, shards_of_group, standing
 from app.core.erasure import FOR_EVER
@@ -40,8 +41,9 @@ async def rewrite_without(
     each (Unix ms). Doing it again finds nothing. Their entries must be gone from the streams before, or a batch that is
     written again after a crash would bring them back.
 
-    Raises ArchiveBusy, OSError, redis errors: then some files are rewritten, and it may be done again.
+    Raises WrongArchive, ArchiveBusy, OSError, redis errors: then some files are rewritten, and it may be done again.
     """
+    await check(store, folder)
     until_ms = customers if isinstance(customers, Mapping) else dict.fromkeys(customers, FOR_EVER)
     files = rows = 0
     for group in range(GROUPS):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ from app.demo_shop.sight import Answer, Seen
 
 PLACES = {"home_banner": "banner", "next_email": "e-mail"}
 NOTHING = "nothing"
+_SEGMENT = re.compile(r"segment\.(\w+)")
 
 
 class Change(NamedTuple):
@@ -46,16 +48,21 @@ def changes(before: Seen, after: Seen) -> Iterator[Change]:
 
 
 def _why(was: Answer, now: Answer) -> str:
-    """The new message could not be sent before, or the old one no longer can; else the answer's own reason."""
-    if now.message is not None:
-        code, detail = was.excluded.get(now.message, ("", ""))
-        if code and code != "outranked":
-            return f"now true: {detail}" if code == "not_eligible" else f"no longer {code}"
-    if was.message is not None:
-        code, detail = now.excluded.get(was.message, ("", ""))
-        if code and code != "outranked":
-            return f"no longer true: {detail}" if code == "not_eligible" else f"{code}: {detail}"
-    return now.reason
+    """What ceased to hold for the old message, and what began to hold for the new one; where neither did, the answer's
+    own reason."""
+    parts = (
+        _against(was.message, now, "no longer true", "stopped"),
+        _against(now.message, was, "now true", "no longer stopped"),
+    )
+    return " · ".join(part for part in parts if part) or now.reason
+
+
+def _against(message: str | None, answer: Answer, of_a_rule: str, of_others: str) -> str:
+    """What kept a message out of an answer, after the fitting words; empty where another was merely ranked higher."""
+    code, detail = answer.excluded.get(message or "", ("outranked", ""))
+    if code == "outranked":
+        return ""
+    return f"{of_a_rule}: {detail}" if code == "not_eligible" else f"{of_others}: {code}, {detail}"
 
 
 def moved(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None, rule: str) -> tuple[str, ...]:
@@ -63,7 +70,8 @@ def moved(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None, rul
     if before is None or after is None:
         return ()
     names = [name for name in {**before, **after} if name != "favourites" and before.get(name) != after.get(name)]
-    told = [name for name in names if f"customer.{name}" in rule or name in OF_SEGMENT.get(_segment(rule), ())]
+    behind = {name for segment in _SEGMENT.findall(rule) for name in OF_SEGMENT.get(segment, ())}
+    told = [name for name in names if f"customer.{name}" in rule or name in behind]
     return tuple(f"{name} {_said(before.get(name))} → {_said(after.get(name))}" for name in (told or names)[:3])
 
 
@@ -74,11 +82,11 @@ OF_SEGMENT = {
     "just_bought": ("minutes_since_order",),
     "lapsed": ("days_since_order",),
     "disappointed": ("refunds_90d",),
+    "often_here": ("visits_30d",),
+    "dear_taste": ("products_7d", "dearest_view_7d"),
+    "decided": ("buys_per_view_30d",),
+    "evening_person": ("active_hours",),
 }
-
-
-def _segment(rule: str) -> str:
-    return rule.partition("segment.")[2].partition(" ")[0].strip()
 
 
 def _said(value: Any) -> str:

@@ -6,10 +6,11 @@ import heapq
 import itertools
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from operator import itemgetter
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import redis
 
@@ -36,6 +37,13 @@ TOLD_KEPT = 200
 CUSTOMERS_A_REQUEST = 500
 
 
+class _Live(NamedTuple):
+    """A deed and the body that tells it, which stays the same however often it is sent."""
+
+    deed: Deed
+    body: Mapping[str, Any]
+
+
 class Play:
     """One run of the demo."""
 
@@ -57,7 +65,7 @@ class Play:
         self._seen: list[Seen] = []
         self._worker: WorkerState | None = None
         self._waiting: str | None = None
-        self._held: list[Deed] = []  # what the server had no room for yet
+        self._held: list[_Live] = []  # what the server had no room for yet
         self._again_at_s = 0.0
 
     def open(self) -> None:
@@ -126,41 +134,49 @@ class Play:
             now_s = time.monotonic() - began
             batch = self._held
             while due is not None and due.after_s <= now_s and len(batch) < EVENTS_A_REQUEST:
-                batch.append(due.deed)
+                batch.append(_Live(due.deed, told(due.deed, self._opening, next(self._numbers))))
                 due = next(coming, None)
             self._held = []
             if batch:
                 self._tell(batch, now_s)
             if now_s >= beat_at_s:
                 beat_at_s = now_s + HEARTBEAT_EVERY_S
-                self._door.tell("/v1/events", {"type": "heartbeat"})
+                self._unless_refused(partial(self._door.tell, "/v1/events", {"type": "heartbeat"}))
             if now_s >= look_at_s:
                 look_at_s = now_s + LOOK_EVERY_S
-                self._watch(now_s)
+                self._unless_refused(partial(self._watch, now_s))
             self._view.show(self._scene(time.monotonic() - began))
             time.sleep(max(0.0, TICK_S - (time.monotonic() - began - now_s)))
 
-    def _tell(self, deeds: list[Deed], now_s: float) -> None:
-        """Send what is due; keep it where the server has no room."""
-        if now_s < self._again_at_s:
-            self._held = deeds
-            return
-        watched = [deed.customer for deed in deeds if deed.customer in self._parts]
-        before = self._store.states(watched) if self._store and watched else []
-        sent_s = time.monotonic()
+    def _unless_refused(self, act: Callable[[], object]) -> None:
+        """What is done again soon anyway may be refused for lack of room."""
         try:
-            numbered = [told(deed, self._opening, next(self._numbers)) for deed in deeds]
-            self._door.tell_lines("/v1/events", numbered)
+            act()
         except Refused as refused:
             if refused.retry_after_s is None:
                 raise
-            self._held, self._again_at_s = deeds, now_s + refused.retry_after_s
+
+    def _tell(self, batch: list[_Live], now_s: float) -> None:
+        """Send what is due; keep it where the server has no room. What is sent again has its old ids: some of it may
+        have been taken."""
+        if now_s < self._again_at_s:
+            self._held = batch
+            return
+        watched = [each.deed.customer for each in batch if each.deed.customer in self._parts]
+        before = self._store.states(watched) if self._store and watched else []
+        sent_s = time.monotonic()
+        try:
+            self._door.tell_lines("/v1/events", [each.body for each in batch])
+        except Refused as refused:
+            if refused.retry_after_s is None:
+                raise
+            self._held, self._again_at_s = batch, now_s + refused.retry_after_s
             self._waiting = str(refused)
             return
         self._waiting = None
-        self._events += len(deeds)
-        self._sent.append((now_s, len(deeds)))
-        self._last.update((deed.customer, deed) for deed in deeds if deed.customer in self._parts)
+        self._events += len(batch)
+        self._sent.append((now_s, len(batch)))
+        self._last.update((each.deed.customer, each.deed) for each in batch if each.deed.customer in self._parts)
         if self._store and watched and self._worker and self._worker.held:
             self._time_lag(self._store, watched[0], before[0], sent_s)
 

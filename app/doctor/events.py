@@ -55,7 +55,8 @@ def behind(bundle: Bundle, streams: Streams) -> Iterator[Finding]:
             Severity.SEVERE if max(late) > FAR_BEHIND_MS else Severity.WARNING,
             "shards_behind",
             f"shards are behind, the last one by {max(late) // 1000:,} s: features are as old",
-            "start more workers, and look at their log; `nextbest_worker_…` in `/metrics` shows how far they are",
+            "start a worker (`nextbest worker`), or more of them: `nextbest_worker_lag_milliseconds` in `/metrics` "
+            "shows how far they are",
             len(late),
             of,
         )

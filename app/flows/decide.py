@@ -47,6 +47,7 @@ from policy.bundle import Bundle, Placement
 from policy.codes import Degraded, Reason
 
 if TYPE_CHECKING:  # handed in by the composition root
+    from app.core.features.live import LiveFeatures
     from app.flows.budgets import Budgets
     from app.flows.control import ControlWatch
     from app.flows.reconcile import Reconciler
@@ -128,7 +129,7 @@ class Decider:
         self._chance = chance
         self._wall_clock_s = wall_clock_s
         self._record_explanation = record_explanation
-        self._live = live_features(bundle)
+        self._reads_features = live_features(bundle, tuple(bundle.placements.values())) is not None
         self._turns = Turns()
         self._now_s = asyncio.get_running_loop().time
 
@@ -162,7 +163,8 @@ class Decider:
         self, request: DecideRequest, customer: str, draw: Draw, watch: Watch, deadline: float
     ) -> Answered | Became:
         seed, chance = draw
-        reading = await self._store.read(customer, request.idempotency, deadline)
+        live = live_features(self.bundle, request.placements) if self._reads_features else None
+        reading = await self._store.read(customer, request.idempotency, deadline, live)
         read_at = self._now_s()
         watch.mark(READ)
         conflicts = 0
@@ -171,7 +173,7 @@ class Decider:
                 return self._unread(request, customer, watch, reading, draw)
             if reading.facts.merged_into is not None:
                 return Became(reading.facts.merged_into)
-            facts = self._with_features(reading, customer)
+            facts = reading.facts if live is None else self._with_features(live, reading, customer)
             proposal = await self._propose(request, customer, facts, seed, chance, watch, deadline)
             if request.dry_run:
                 return self._respond(request, customer, proposal, watch, conflicts)
@@ -194,11 +196,8 @@ class Decider:
                 return answered
             reading = outcome.after(reading)
 
-    def _with_features(self, reading: Reading, customer: str) -> Facts:
-        if self._live is None:
-            return reading.facts
-        shard = self._store.shard_of(customer)
-        return self._live.joined(reading.facts, reading.features, shard, self._control.watermarks)
+    def _with_features(self, live: LiveFeatures, reading: Reading, customer: str) -> Facts:
+        return live.joined(reading.facts, reading.features, self._store.shard_of(customer), self._control.watermarks)
 
     async def _propose(
         self, request: DecideRequest, customer: str, facts: Facts, seed: int, chance: int, watch: Watch, deadline: float

@@ -59,10 +59,12 @@ class Erasures:
         hashed: Callable[[str], str],
         new_id: Callable[[], str],
         groups: int,
+        write_anew: Callable[[], Awaitable[str]],
         archive: Archive | None = None,
     ) -> None:
         """`hashed` gives what stands for a customer in receipts, `new_id` the id of one. `groups`: of the archive.
-        `archive` rewrites it; None: that is left to the archiver."""
+        `write_anew` has the store write its own file anew, and says what could not be; `archive` rewrites the archive,
+        None: that is left to the archiver."""
         self._tombstones = tombstones
         self._jobs = jobs
         self._sweeps = sweeps
@@ -70,6 +72,7 @@ class Erasures:
         self._hashed = hashed
         self._new_id = new_id
         self._groups = groups
+        self._write_anew = write_anew
         self._archive = archive
         self._due = asyncio.Event()
         self._overdue: set[str] = set()
@@ -187,7 +190,7 @@ class Erasures:
                 else:
                     note = "nothing is archived"
             case Step.APPEND_ONLY_FILE:
-                note = await self._sweeps.append_only_file()
+                note = await self._write_anew()
         at_ms = await self._jobs.now_ms()
         return {job.erasure: Taken(step, counts[job.erasure], at_ms, note) for job in jobs}
 

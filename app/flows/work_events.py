@@ -124,10 +124,9 @@ class EventWorker:
             try:
                 backlogs = await self._work(shards)
             except Exception as error:
-                # A commit whose answer did not come may have been applied: what is known of these shards is read again.
+                # A commit whose answer did not come may have been applied: then the next one is refused, since the
+                # position moved, and the shard is taken anew.
                 troubles.append(error)
-                for each in shards:
-                    self._share.forget(each)
                 self._alone.update(each.shard for each in shards)
                 continue
             self._alone.difference_update(each.shard for each in shards)

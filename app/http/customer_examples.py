@@ -65,6 +65,18 @@ VIEW = {
     "contacts": 2,
     "versions": {"general": 4, "ledger": 2},
     "updated_at": "2026-11-24T08:00:00.000Z",
+    "features": {
+        "cart_abandoned": {
+            "value": "***",
+            "type": "bool",
+            "owner": "growth",
+            "version": 1,
+            "definition": "5f0c1b7e92ad4c38",
+            "events": ["order_completed", "product_added"],
+            "as_of": "2026-11-24T07:59:58.412Z",
+            "stale": False,
+        }
+    },
 }
 
 

@@ -77,8 +77,9 @@ async def write_customer(request: Request, customer: Key) -> Response:
 @router.get(
     "/{customer}",
     summary="What is known of a customer, masked",
-    description="Attributes of any sensitivity show their type and age, not their value. Of a customer who was merged "
-    "into another, the other is shown.",
+    description="Attributes and features of any sensitivity show their type and age, not their value. `features` is "
+    "there where the bundle has some: `as_of` says until when the events of each are known to be complete. Of a "
+    "customer who was merged into another, the other is shown.",
     responses={**answer("The customer", VIEW), **problems(*ALWAYS, "unknown_customer", "erased")},
 )
 async def read_customer(request: Request, customer: Key) -> Response:

@@ -6,8 +6,8 @@ cut short and is no JSON. What was archived is not in it: `nextbest customers ex
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import AsyncIterator, Awaitable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import orjson
 from fastapi import APIRouter, Request, Response
@@ -16,7 +16,7 @@ from fastapi.responses import StreamingResponse
 from app.core.decision.record import Record
 from app.core.decision.view import view
 from app.core.events.event import Collected, Letter
-from app.core.features.live import live_features
+from app.core.features.live import all_features
 from app.errors import Problem
 from app.http import customer_bodies as bodies
 from app.http.customer_examples import answer
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from app.store.keys import Keys
 
 router = APIRouter(tags=["customers"])
+T = TypeVar("T")
 
 EXAMPLE = {
     "customer": "cus_8f3a",
@@ -80,28 +81,31 @@ async def export(
     tombstones = Tombstones(sources.client, sources.keys, sources.fields)
     names = await tombstones.all_keys_of(customer)
     name = names[-1]
-    reader = CustomerReader(sources.client, sources.keys, sources.fields, live_features(sources.bundle))
-    known: Known | None
-    history: list[Any]
-    try:
-        known = await reader.read(name)
-        history = history_view(name, await reader.history(name))["history"]
-    except Problem as problem:
-        if problem.code != "unknown_customer":
-            raise
-        known, history = None, []
+    reader = CustomerReader(sources.client, sources.keys, sources.fields, all_features(sources.bundle))
+    known = await _or_none(reader.read(name))
+    history = await _or_none(reader.history(name))
     reads = ExportReads(sources.client, sources.keys, sources.fields, sources.bundles, names)
     head = {
         "customer": name,
         "also_known_as": list(names[:-1]),
         "profile": None if known is None else _profile(known),
-        "history": history,
+        "history": history_view(name, history or [])["history"],
         "features": _features(known),
         "feature_states": await reads.states(sources.bundle),
         "identities": [_identity(each) for each in await reads.identities()],
         "contacts": [_contact(each) for each in await reads.contacts()],
     }
     return _document(head, reads, more)
+
+
+async def _or_none(read: Awaitable[T]) -> T | None:
+    """Some are known only by what they did, or by their contacts."""
+    try:
+        return await read
+    except Problem as problem:
+        if problem.code != "unknown_customer":
+            raise
+        return None
 
 
 async def _document(

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.http.customer_view import MASK, iso
 from app.core.features.live import events_of
 from app.core.keeping import NOT_HANDLED
+from app.http.customer_view import MASK, iso
 from app.store.customer_reads import KnownFeatures
 from policy.bundle import Bundle
 from policy.feature_rules import FeatureRule

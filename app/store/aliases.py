@@ -9,7 +9,7 @@ one: their pointers live as long as what they lead to.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -24,6 +24,7 @@ from app.store.keys import Keys
 from app.store.scripts import Call, Script
 
 GIVE_BACK = Script.load("give_back.lua")
+REPOINT = Script.load("merge_repoint.lua")
 #: How many times as long as a profile the pointers to it live. They are renewed later than the profile is, and one that
 #: ended before it would open limits: a key that led here would be that of a stranger whom nobody has contacted.
 POINTERS_LIVE = 2
@@ -88,6 +89,17 @@ class Aliases:
                 claims.append(new)
         return claims
 
+    async def take_over(self, customer: str, others: Mapping[bytes, str]) -> None:
+        """Link identity keys to a customer that were linked to others, who were erased: the person came back. Does
+        nothing where one of them is linked elsewhere by now."""
+        if others:
+            calls = [Call((key,), (other.encode(), customer.encode())) for key, other in others.items()]
+            await REPOINT.run(self.client, calls)
+            pipeline = self.client.pipeline(transaction=False)
+            for key, other in others.items():
+                pipeline.srem(self.keys.aliases(other), key)
+            await pipeline.execute()
+
     async def give_back(self, customer: str, identity_keys: Sequence[bytes]) -> None:
         """Unlink what was claimed for a write that was refused."""
         if identity_keys:
@@ -96,25 +108,35 @@ class Aliases:
     async def renew(self, customer: str, told: Sequence[Alias], *, suppressed: bool) -> None:
         """Give all aliases of a customer their full time to live, or none while the customer is suppressed. Those that
         are deleted sooner than the profile are renewed only when they were `told` again."""
-        remembered = self.keys.aliases(customer)
-        identity_keys = cast("set[bytes]", await self.client.smembers(remembered))
+        await self.renew_many([Renewal(customer, told, suppressed)])
+
+    async def renew_many(self, renewals: Sequence[Renewal]) -> None:
+        """Of many customers, in two round trips."""
+        if not renewals:
+            return
+        pipeline = self.client.pipeline(transaction=False)
+        for each in renewals:
+            pipeline.smembers(self.keys.aliases(each.customer))
+        held = cast("list[set[bytes]]", await pipeline.execute())
         sooner = {
             prefix: keep_s
             for kind, keep_s in self.keeping.aliases_s.items()
             for prefix in (key_names.identity_prefix(kind), key_names.claims_prefix(kind))
         }
-        told_now = {self.key_of(alias) for alias in told}
         pipeline = self.client.pipeline(transaction=False)
-        for key in (remembered, *identity_keys):
-            keep_s = sooner.get(key[: key.find(b":", 4) + 1]) if sooner else None
-            if suppressed:
-                pipeline.persist(key)
-            elif key.startswith(b"{") and key != remembered:  # the keys of who became this customer
-                pipeline.expire(key, POINTERS_LIVE * self.keeping.profile_s)
-            elif keep_s is None:
-                pipeline.expire(key, self.keeping.profile_s)
-            else:
-                pipeline.expire(key, keep_s, nx=key not in told_now)
+        for each, identity_keys in zip(renewals, held, strict=True):
+            told_now = {self.key_of(alias) for alias in each.told}
+            remembered = self.keys.aliases(each.customer)
+            for key in (remembered, *identity_keys):
+                keep_s = sooner.get(key[: key.find(b":", 4) + 1]) if sooner else None
+                if each.suppressed:
+                    pipeline.persist(key)
+                elif key.startswith(b"{") and key != remembered:  # the keys of who became this customer
+                    pipeline.expire(key, POINTERS_LIVE * self.keeping.profile_s)
+                elif keep_s is None:
+                    pipeline.expire(key, self.keeping.profile_s)
+                else:
+                    pipeline.expire(key, keep_s, nx=key not in told_now)
         await pipeline.execute()
 
     async def _set_if_free(

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import NamedTuple, cast
 
-import ormsgpack
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from app.core.events.entry import encode
 from app.core.events.event import Collected
+from app.store.archive_known import START, Known
 from app.store.events import FIELD
-from app.store.keys import Keys, archive_group
+from app.store.keys import CTL_ARCHIVE, Keys, archive_group
 from app.store.scripts import Call, Script
 
 TAKE = Script.load("archive_take.lua")
@@ -29,7 +28,6 @@ KEEP = Script.load("archive_keep.lua")
 LEASE_MS = 10_000
 #: An archiver has a group for some milliseconds at a time.
 AGAIN_S = 0.05
-START = b"0-0"
 #: Entries of one shard that one question asks for.
 PAGE = 2_000
 #: In the hash of a shard's worker: up to which entry it may trim.
@@ -42,33 +40,6 @@ class Entry(NamedTuple):
 
     id: bytes
     raw: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What is known of a group's archive."""
-
-    batches: int = 0  # committed so far; the next one's number
-    positions: Mapping[int, bytes] = field(default_factory=dict)  # shard → its last archived entry
-    #: A batch that was begun: up to which entries. Whoever comes next makes just this one first, so that its files are
-    #: the same.
-    begun: Mapping[int, bytes] | None = None
-    whole_from_ms: int | None = (
-        None  # of what passed since then nothing is missing; 0: nothing ever; None: not known yet
-    )
-    tidied_ms: int = 0  # hours before this one are one file each
-
-    def packed(self) -> bytes:
-        begun = None if self.begun is None else dict(self.begun)
-        values = [self.batches, dict(self.positions), begun, self.whole_from_ms, self.tidied_ms]
-        return ormsgpack.packb(values, option=ormsgpack.OPT_NON_STR_KEYS)
-
-    @classmethod
-    def unpacked(cls, raw: bytes) -> Known:
-        return cls(*ormsgpack.unpackb(raw, option=ormsgpack.OPT_NON_STR_KEYS)) if raw else cls()
-
-    def position(self, shard: int) -> bytes:
-        return self.positions.get(shard, START)
 
 
 class LostGroup(Exception):
@@ -180,17 +151,18 @@ class ArchivePositions:
         return dict(zip(shards, await pipeline.execute(), strict=True))
 
     async def forget(self, groups: int) -> None:
-        """No shard's worker waits for the archive any more. The groups keep their positions, and look again at what is
-        missing when an archiver comes back."""
+        """No shard's worker waits for the archive any more. One that is begun again holds what the streams hold then.
+        Raises TimeoutError while an archiver runs."""
         pipeline = self.client.pipeline(transaction=False)
         for shard in range(self.keys.shards):
             pipeline.hdel(self.keys.worker(shard), ARCHIVED)
+        pipeline.delete(CTL_ARCHIVE)
         await pipeline.execute()
         for group in range(groups):
             taken = await self.take_within(group, "forget", LEASE_MS / 1000)
             if taken is None:
                 raise TimeoutError("an archiver runs: stop it before it is forgotten")
-            await taken.keep(replace(taken.known, whole_from_ms=None))
+            await taken.keep(Known(taken.known.batches))
             await taken.give_back()
 
     async def acknowledge(self, positions: Mapping[int, bytes]) -> None:
@@ -216,6 +188,16 @@ class ArchivePositions:
                 first = info["first-entry"]
                 since = max(since, milliseconds(first[0]) if first else now_ms)
         return since
+
+    async def archive(self, new: str | None = None) -> str | None:
+        """Which archive is this store's; `new`, where it has none yet."""
+        if new is not None:
+            await self.client.set(CTL_ARCHIVE, new, nx=True)
+        stored = cast("bytes | None", await self.client.get(CTL_ARCHIVE))
+        return None if stored is None else stored.decode()
+
+    async def anything_archived(self, groups: int) -> bool:
+        return any([(await self.known(group)).positions for group in range(groups)])
 
     async def with_erasures(self, shards: Iterable[int]) -> list[int]:
         """Those of these shards of which a customer was ever erased."""

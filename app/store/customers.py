@@ -23,7 +23,7 @@ from app.store.customer_trouble import MovedTo, erased, follow, merged_into, mer
 from app.store.customer_writes import NOW, names_needed, pack_write
 from app.store.fields import FieldRegistry
 from app.store.keys import Keys
-from app.store.profile import suppression_field, suppression_of
+from app.store.profile import ERASURE, is_tombstone, suppression_field, suppression_of
 from app.store.scripts import Call, Script
 from policy.codes import SuppressionReason
 
@@ -181,9 +181,28 @@ class CustomerStore:
         return results
 
     async def _moved_or(self, write: CustomerWrite, conflict: Problem) -> Problem | MovedTo:
-        """An identity of another customer's is no conflict when that is who this customer became."""
+        """An identity of another customer's is no conflict when that is who this customer became; or when that one was
+        erased, and the write brings a consent that was given after it: then the person is this customer now."""
         became = await merged_into(self._client, self._keys.profile(write.customer))
-        return conflict if became is None else MovedTo(became)
+        return MovedTo(became) if became is not None else await self._taken_over_or(write, conflict)
+
+    async def _taken_over_or(self, write: CustomerWrite, conflict: Problem) -> Problem | MovedTo:
+        owner_of = await self.aliases.customers_of(write.identities)
+        others = {self.aliases.key_of(a): owner for a, owner in owner_of.items() if owner != write.customer}
+        pipeline = self._client.pipeline(transaction=False)
+        for owner in others.values():
+            pipeline.hget(self._keys.profile(owner), ERASURE)
+        marks = await pipeline.execute() if others else []
+        gone = {key: mark for key, mark in zip(others, marks, strict=True) if is_tombstone(mark)}
+        if not gone:
+            return conflict
+        since_ms = max(int(mark.partition(b",")[0]) for mark in gone.values())
+        if not any(
+            each.state == "granted" and (each.at_ms is None or each.at_ms > since_ms) for each in write.consents
+        ):
+            return erased()
+        await self.aliases.take_over(write.customer, {key: others[key] for key in gone})
+        return MovedTo(write.customer)  # once more, to itself
 
     async def _settle(
         self, write: CustomerWrite, claim: tuple[bytes, ...], reply: list[Any], renewals: list[Renewal]

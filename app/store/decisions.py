@@ -29,9 +29,9 @@ from app.core.decision.commit import (
     Unreadable,
 )
 from app.core.decision.ids import reserved_at_ms
-from app.core.features.live import live_features
+from app.core.features.live import LiveFeatures
 from app.core.identity import Alias, fallback_key, identity_hash
-from app.store.features import FeatureReads
+from app.store.features import reads_of
 from app.store.fields import FieldRegistry
 from app.store.keys import CustomerKeys, Keys, identity
 from app.store.ledger import LedgerCodec
@@ -101,8 +101,6 @@ class DecisionStore:
         self._bundle = bundle
         self.ledger = LedgerCodec(registry)
         self._profile = ProfileDecoder(bundle, registry, self.ledger.kind_named)
-        live = live_features(bundle)
-        self._features = None if live is None else FeatureReads(live)
         self.hash_key = b""
         self._log_bytes = log_bytes_per_shard
         self._record_bytes = 1024.0  # a moving average, with what the stream adds
@@ -131,10 +129,10 @@ class DecisionStore:
         return fallback_key(alias.kind, alias.value, self.hash_key) if reply is None else str(reply, "ascii")
 
     async def read(
-        self, customer: str, idempotency: Idempotency | None, deadline: float
+        self, customer: str, idempotency: Idempotency | None, deadline: float, live: LiveFeatures | None = None
     ) -> Reading | Twin | Refused | Unreadable:
         """One round trip (two for a repeat of an idempotency key that was not repeated before). `deadline`: loop time,
-        s.
+        s. `live`: features to read with it.
 
         The profile is read before the ledger, so that its versions are never newer than the ledger that was seen: a
         contact that slips in between makes the commit see a version that moved.
@@ -145,9 +143,8 @@ class DecisionStore:
         if idempotency is not None:
             packed += _GET + bulk(keys.idempotency(idempotency.key_hash))
             replies = 4
-        features = self._features
-        if features is not None:
-            packed += features.command(keys.features)
+        if live is not None:
+            packed += reads_of(live).command(keys.features)
             replies += 1
         try:
             got = await self._link.call(packed, replies, deadline)
@@ -157,9 +154,9 @@ class DecisionStore:
         if idempotency is not None and isinstance(got[3], bytes) and not _was_erased(got[1], got[3]):
             return await self._twin(keys.idempotency(idempotency.key_hash), got[3], deadline)
         reading = self._reading(got[:3])
-        if features is None or not isinstance(reading, Reading):
+        if live is None or not isinstance(reading, Reading):
             return reading
-        return reading._replace(features=features.state(got[-1]))
+        return reading._replace(features=reads_of(live).state(got[-1]))
 
     async def _twin(self, name: bytes, value: bytes, deadline: float) -> Twin | Refused:
         """What a repeat of an idempotency key gets. A `send` is first made to stand: who committed it may not have

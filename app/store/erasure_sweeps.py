@@ -6,13 +6,11 @@ alone once a later consent has ended it.
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
 from app.core.decision.ids import parse_id, reserved_at_ms
 from app.core.decision.record import heading_of
@@ -34,9 +32,6 @@ LOOKED_FOR_MAX = 20
 SCANNED = 1_000
 #: In claims: whose an identity was found to be (app.store.claims).
 SETTLED = b"="
-#: How often to look whether the store has written its file anew, and how long at most.
-LOOK_EVERY_S = 0.1
-WRITTEN_WITHIN_S = 1_800.0
 
 
 class _Key(NamedTuple):
@@ -226,29 +221,6 @@ class Sweeps:
         await pipeline.execute()
         return job
 
-    async def append_only_file(self) -> str:
-        """Have the store write its file anew, without what was deleted, and wait for that. A note where it cannot."""
-        with store_errors():
-            info: dict[str, Any] = await self._client.info("persistence")
-            if not int(info.get("aof_enabled", 0)):
-                return "the store keeps no append-only file"
-            begun = False
-            for _ in range(round(WRITTEN_WITHIN_S / LOOK_EVERY_S)):
-                if not begun and not _is_writing(info):
-                    try:
-                        await self._client.bgrewriteaof()
-                        begun = True
-                    except ResponseError as error:
-                        if "progress" not in str(error):
-                            return "the store does not allow it: have whoever runs it rewrite its files"
-                await asyncio.sleep(LOOK_EVERY_S)
-                info = await self._client.info("persistence")
-                if begun and not _is_writing(info):
-                    if info.get("aof_last_bgrewrite_status") == "ok":
-                        return ""
-                    begun = False  # it failed, as on a full disk: again
-        return "the store did not finish within half an hour: look at its log, and rewrite its file by hand"
-
     async def has_archive(self, groups: int) -> bool:
         """Whether anything was ever archived."""
         with store_errors():
@@ -285,7 +257,3 @@ def _whose_record(fields: dict[bytes, bytes], of_name: dict[str, Job], bases: di
         return None
     bases[heading.base] = job
     return job
-
-
-def _is_writing(info: dict[str, Any]) -> bool:
-    return bool(int(info.get("aof_rewrite_in_progress", 0)) or int(info.get("aof_rewrite_scheduled", 0)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from app.core.features.live import LiveFeatures
@@ -27,3 +28,9 @@ class FeatureReads:
     def state(self, reply: Any) -> State | None:
         """What the reply says; None: it cannot be read, which leaves features missing and stops no decision."""
         return self._live.state(reply) if isinstance(reply, list) else None
+
+
+@lru_cache(maxsize=1024)
+def reads_of(live: LiveFeatures) -> FeatureReads:
+    """How these are asked for."""
+    return FeatureReads(live)

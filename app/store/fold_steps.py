@@ -8,7 +8,7 @@ from typing import NamedTuple
 from app.core.features.chunk import Chunk, Stored, StreamEntry, Worked
 from app.core.features.plan import FoldPlan
 from app.store.shard_leases import Held
-from app.store.trimming import START, order_of
+from app.store.trimming import order_of
 from policy.bundle import Bundle
 
 
@@ -31,10 +31,11 @@ class Backlog(NamedTuple):
 
     @property
     def lag_ms(self) -> int:
-        """How far the shard is behind."""
+        """How far the shard is behind: since when its oldest entry that is not applied may wait."""
         if self.is_applied and not self.more:
             return 0
-        return max(0, self.read_ms - order_of(self.held.position)[0]) if self.held.position != START else 0
+        oldest = self.held.position if self.is_applied else self.entries[0].id
+        return max(0, self.read_ms - order_of(oldest)[0])
 
     def note_applied(self) -> None:
         """Until when the shard is applied: when it held no more, or else as far as it was read."""

@@ -32,6 +32,7 @@ from zlib import crc32
 
 CTL_EVENTS_CONSUMED = b"ctl:events_consumed"  # exists once a worker reads events: from then on none is trimmed unread
 CTL_CLAIMS_DUE = b"ctl:claims_due"  # identities whose owner is settled at a time
+CTL_ARCHIVE = b"ctl:archive"  # which archive is this store's
 CTL_BACKFILLED = b"ctl:backfilled"  # lanes that were filled from history, by shard, and features
 CTL_ERASURES = b"ctl:erasures"  # erasures that are not done, by when somebody was last at them
 CTL_FIELDS = b"ctl:fields"

@@ -23,7 +23,8 @@ from app.core.events.entry import encode
 from app.core.events.event import Collected, Event
 from app.core.features.fold import fold
 from app.core.features.plan import FoldPlan
-from app.store.archive_positions import Entry, Known
+from app.store.archive_known import Known
+from app.store.archive_positions import Entry
 from app.store.keys import Keys
 from loadtests.features.bench import CUSTOMERS, NOW_MS, TWELVE, TWELVE_MORE, history, least_s, plan_of
 
@@ -68,7 +69,8 @@ def archive(events: list[tuple[int, Event]]) -> Iterator[tuple[Snapshot, float, 
         size = sum(path.stat().st_size for path in Path(root).rglob("*.parquet"))
         ends = {shard: each[-1].id for shard, each in read.items()}
         known = {group: Known(1, ends, None, 0) for group in range(GROUPS)}
-        yield Snapshot(folder, SHARDS, known, {}, {}), seconds, size
+        hours = {0: {part.hour_ms: size for part, size in folder.sizes().items()}}
+        yield Snapshot(folder, SHARDS, known, {}, hours, {}), seconds, size
 
 
 def report(title: str, plan: FoldPlan, seen: Snapshot, number: int) -> None:
@@ -99,7 +101,7 @@ def main() -> None:
     events = history(rng)
     with archive(events) as (seen, seconds, size):
         number = len(events)
-        print(f"{number:,} events in {sum(len(seen.hours(group)) for group in range(GROUPS)):,} files")
+        print(f"{number:,} events in {len(seen.hours[0]):,} files")
         print(f"  {'write':<20} {number / seconds:8,.0f} events/s a core   {size / number:5.0f} bytes an event")
         report("12 features over 3 events", plan_of(TWELVE), seen, number)
         report("24 features over 3 events", plan_of(TWELVE + TWELVE_MORE), seen, number)

@@ -38,8 +38,10 @@ def bundle_of(into: Path, names: list[str], **files: str) -> Bundle:
     reads = " && ".join(f"has(customer.{name})" for name in names)
     files |= {
         "bundle": "{name: bench, owner: growth, currency: EUR}",
-        "consent": "{purposes: [marketing, personalisation], regions: {default: {contact: opt_in, personalisation: opt_in}}}",
-        "messages": f"messages: [{{id: a, placements: [p], risk: low}}, {{id: b, placements: [p], eligible: '{reads}'}}]",
+        "consent": "{purposes: [marketing, personalisation], regions: {default: {contact: opt_in}}}",
+        "messages": "messages: [{id: a, placements: [p], risk: low}, {id: b, placements: [p], eligible: '"
+        + reads
+        + "'}]",
         "placements": "placements: [{id: p, channel: web, default: a}]",
     }
     for name, text in files.items():
@@ -48,7 +50,7 @@ def bundle_of(into: Path, names: list[str], **files: str) -> Bundle:
 
 
 def live_bundle(into: Path, contract: str) -> Bundle:
-    lines = (TWELVE + TWELVE_MORE).strip().splitlines()
+    lines = [line for line in (TWELVE + TWELVE_MORE).splitlines() if line]
     features = "\n".join(f"  {line.rstrip()[:-1]}{contract}}}" for line in lines)
     events = "\n".join(f"  {line}" for line in EVENTS.strip().splitlines())
     names = [line.partition(":")[0] for line in lines]
@@ -57,9 +59,7 @@ def live_bundle(into: Path, contract: str) -> Bundle:
 
 def stored_bundle(into: Path) -> Bundle:
     names = [f"n{number}" for number in range(NUMBERS)]
-    lines = "\n".join(
-        f"  {name}: {{type: {'float' if at % 2 else 'int'}}}" for at, name in enumerate(names)
-    )
+    lines = "\n".join(f"  {name}: {{type: {'float' if at % 2 else 'int'}}}" for at, name in enumerate(names))
     return bundle_of(into, names, attributes=f"attributes:\n{lines}\n")
 
 
@@ -104,7 +104,7 @@ def reading_numbers(folder: Path, rng: random.Random) -> Callable[[], None]:
 def reading_features(folder: Path, rng: random.Random, contract: str) -> Callable[[], None]:
     """A decision's read of a profile and of 24 live features."""
     bundle = live_bundle(folder, contract)
-    live = live_features(bundle)
+    live = live_features(bundle, tuple(bundle.placements.values()))
     assert live is not None
     assert len(live.rules) == NUMBERS
     known, keys, reads = registry_of(bundle), Keys(256), FeatureReads(live)
@@ -146,7 +146,11 @@ def best_us(*works: Callable[[], None]) -> list[float]:
 
 def main() -> None:
     rng = random.Random(1)
-    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second, tempfile.TemporaryDirectory() as third:
+    with (
+        tempfile.TemporaryDirectory() as first,
+        tempfile.TemporaryDirectory() as second,
+        tempfile.TemporaryDirectory() as third,
+    ):
         numbers, features, contracts = best_us(
             reading_numbers(Path(first), rng),
             reading_features(Path(second), rng, ""),

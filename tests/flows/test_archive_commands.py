@@ -18,9 +18,13 @@ from redis.asyncio import Redis
 from typer.testing import CliRunner
 
 from app import cli
+from app.archiving.belonging import WrongArchive
+from app.archiving.folder import Folder
+from app.archiving.rewrite import rewrite_without
 from app.core.features.history import folded
 from app.core.features.plan import FoldPlan
 from app.core.features.read import read
+from app.store.archive_positions import ArchivePositions
 from app.store.clients import open_client
 from app.store.keys import CTL_SHARDS, Keys
 from policy.compile import load
@@ -183,3 +187,45 @@ async def test_an_archive_that_is_given_up_holds_no_stream_any_more(
     assert all(held)
     assert not any([await client.hexists(KEYS.worker(shard), "archived") for shard in range(KEYS.shards)])
     assert days_in(bundle.parent / "archive") == ["day=2026-11-24"]
+
+
+async def test_a_command_that_looks_in_another_folder_is_told_so(
+    client: Redis, store_url: str, bundle: Path, tmp_path: Path
+) -> None:
+    await append(client, KEYS, TOLD)
+    await asyncio.to_thread(run, store_url, bundle, "archive", "--once")
+    elsewhere = shutil.copytree(bundle, tmp_path / "elsewhere" / "bundle")
+    words = (
+        ("features", "vectors", "--at", AT, "--out", str(tmp_path / "rows.csv")),
+        ("archive", "--once"),
+    )
+    for each in words:
+        done = await asyncio.to_thread(run, store_url, elsewhere, *each)
+        assert done.exit_code != 0
+        assert "this store's archive is not where NEXTBEST_ARCHIVE points to" in done.stderr
+    with pytest.raises(WrongArchive):
+        await rewrite_without(ArchivePositions(client, KEYS), Folder.at(str(tmp_path / "elsewhere")), ["cus_1"])
+
+
+async def test_an_archive_that_was_lost_is_begun_anew_elsewhere_once_it_is_forgotten(
+    client: Redis, store_url: str, bundle: Path, tmp_path: Path
+) -> None:
+    await append(client, KEYS, TOLD[:1])
+    await asyncio.to_thread(run, store_url, bundle, "archive", "--once")
+    elsewhere = shutil.copytree(bundle, tmp_path / "elsewhere" / "bundle")
+    await asyncio.to_thread(run, store_url, elsewhere, "archive", "--forget")
+    await append(client, KEYS, TOLD[1:])
+    done = await asyncio.to_thread(run, store_url, elsewhere, "archive", "--once")
+    assert done.stdout == "4 events archived\n", done.stderr  # the streams hold all of them still
+
+
+async def test_a_store_does_not_write_over_the_archive_of_another_one(
+    client: Redis, store_url: str, bundle: Path
+) -> None:
+    await append(client, KEYS, TOLD)
+    await asyncio.to_thread(run, store_url, bundle, "archive", "--once")
+    await client.flushall()
+    await client.set(CTL_SHARDS, KEYS.shards)
+    done = await asyncio.to_thread(run, store_url, bundle, "archive", "--once")
+    assert done.exit_code == 1
+    assert "holds the archive of another store" in done.stderr

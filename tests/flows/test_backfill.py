@@ -131,11 +131,13 @@ async def always_folded(shop: Shop, told: list[Collected], customers: set[str]) 
     return {name: read(NEW, folded(NEW, [each.event for each in events.get(name, [])]), NOW_MS) for name in customers}
 
 
-async def filled_while_events_go_on(shop: Shop, later: list[Collected]) -> Any:
+async def filled_while_events_go_on(shop: Shop, later: list[Collected], *, archived: bool) -> Any:
     async with shop.working(NEW):
         await wait_until_noted(shop)
         half = len(later) // 2
         await shop.events(later[:half])
+        if archived:
+            await shop.archived()
         filling_now = asyncio.create_task(shop.filling().fill())
         await shop.events(later[half:])
         return await filling_now
@@ -163,7 +165,7 @@ async def test_filled_features_are_as_if_they_had_always_been_declared(shop: Sho
     await shop.worked_off(OLD)
     if archived != "nothing":
         assert await shop.client.xlen(KEYS.events(0)) < len(before) + len(between)  # some were trimmed
-    done = await filled_while_events_go_on(shop, later)
+    done = await filled_while_events_go_on(shop, later, archived=archived == "twice")
     await shop.worked_off(NEW)
     told = before + between + later
     assert await shop.features(customers_of(told)) == await always_folded(shop, told, customers_of(told))

@@ -35,7 +35,6 @@ class Written:
         self.events += events
         self.letters += letters
 
-
     async def hear(self, types: Iterable[str], at_ms: int) -> None:
         self.heard.append((sorted(types), at_ms))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import orjson
@@ -23,8 +25,9 @@ from app.core.outcomes import Outcome as Happened
 from app.errors import Problem
 from app.flows.erase import Erasures
 from app.http.erasure import receipt
+from app.store.append_only_file import write_anew
 from app.store.claims import ClaimStore
-from app.store.erasure import Tombstones
+from app.store.erasure import ERASE, Tombstones
 from app.store.erasure_jobs import ErasureJobs
 from app.store.erasure_sweeps import Sweeps
 from app.store.keys import CTL_ERASURES, CTL_MERGES
@@ -38,6 +41,8 @@ from tests.support.erasing import where_named
 GONE, OTHER, LOSER = "cus_gone", "cus_stays", "cus_was_gone_before"
 EMAIL = "ab" * 32
 NAMES = (GONE, LOSER)
+#: Values that `live` leaves: of attributes, preferences, history, features, events.
+WORDS = ("the reader", "fortnightly", "asked by phone", "state of", "a thing looked at")
 IDS = (f"ers_{number}" for number in itertools.count())
 
 
@@ -46,23 +51,18 @@ class Dies(Exception):
 
 
 class Mortal:
-    """Parts of the store under which the process dies before or after its step number `at`, of all of them together."""
+    """Parts of the store under which the process dies before its step number `at`, of all of them together."""
 
-    def __init__(self, parts: list[Any], at: int, after: bool) -> None:
+    def __init__(self, parts: list[Any], at: int) -> None:
         self.steps = 0
         self.parts = [_Part(self, part) for part in parts]
         self._at = at
-        self._after = after
 
     async def step(self, do: Callable[[], Any]) -> Any:
         self.steps += 1
-        now = self.steps == self._at
-        if now and not self._after:
+        if self.steps == self._at:
             raise Dies
-        done = await do()
-        if now:
-            raise Dies
-        return done
+        return await do()
 
 
 class _Part:
@@ -84,7 +84,14 @@ def erasures_of(flow: Flow, parts: list[Any] | None = None) -> Erasures:
     tombstones, jobs, sweeps = parts or parts_of(flow)
     key = flow.services.hash_key
     return Erasures(
-        tombstones, jobs, sweeps, merges_of(flow), lambda name: customer_hash(name, key), lambda: next(IDS), 16
+        tombstones,
+        jobs,
+        sweeps,
+        merges_of(flow),
+        lambda name: customer_hash(name, key),
+        lambda: next(IDS),
+        16,
+        partial(write_anew, flow.services.client),
     )
 
 
@@ -97,8 +104,9 @@ async def erase(flow: Flow, customer: str = GONE) -> Job:
 
 
 @pytest.fixture(autouse=True)
-async def alone(flow: Flow) -> None:
-    """Nobody takes up what these tests leave."""
+async def alone(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody takes up what these tests leave. The store's file is small, and soon written."""
+    monkeypatch.setattr("app.store.append_only_file.LOOK_EVERY_S", 0.005)
     await flow.services.erasures.close()
 
 
@@ -118,7 +126,7 @@ async def tell(flow: Flow, decision: str, what: str = "clicked") -> None:
 
 
 def collected(customer: str, number: int, **more: Any) -> Collected:
-    return Collected(customer, "viewed", 1, 1, 2, number.to_bytes(8, "big"), b"", {"product": "p1"}, **more)
+    return Collected(customer, "viewed", 1, 1, 2, number.to_bytes(8, "big"), b"", {"product": "a thing looked at"}, **more)
 
 
 async def live(flow: Flow, customer: str = GONE) -> str:
@@ -126,7 +134,7 @@ async def live(flow: Flow, customer: str = GONE) -> str:
     services = flow.services
     client, keys = services.client, services.keys
     identities = {"email_sha256": EMAIL, "external": f"crm-{customer}"} if customer == GONE else {}
-    await flow.know(customer, **KNOWN, identities=identities, preferences={"frequency": "weekly"})
+    await flow.know(customer, **KNOWN, identities=identities, preferences={"frequency": "fortnightly"})
     await customers(flow).suppress(customer, "sms", SuppressionReason.MANUAL, "desk", None, "asked by phone")
     decision = first(await flow.decide(customer, "thrice", idempotency=idempotent()))
     assert decision["action"] == "send"
@@ -146,7 +154,7 @@ async def stored(flow: Flow, customer: str = GONE) -> dict[bytes, bytes]:
     return found
 
 
-def now(flow: Flow, ahead_ms: int = 0) -> str:
+def now() -> str:
     return datetime.now(UTC).isoformat()
 
 
@@ -154,9 +162,10 @@ async def test_nothing_is_left_but_a_tombstone_and_the_ways_to_it(flow: Flow) ->
     await live(flow)
     await live(flow, LOSER)
     await merge(flow, LOSER, GONE)
-    await live(flow, OTHER)
     keys = flow.services.keys
+    assert len(await where_named(flow.services.client, *WORDS)) > 3
     await erase(flow)
+    assert await where_named(flow.services.client, *WORDS) == set()
     names = {f"id:{kind}:{identity_hash(kind, value, flow.services.hash_key)}" for kind, value in
              (("email_sha256", EMAIL), ("external", f"crm-{GONE}"))}  # fmt: skip
     profiles = {keys.profile(name).decode() for name in NAMES}
@@ -168,6 +177,15 @@ async def test_nothing_is_left_but_a_tombstone_and_the_ways_to_it(flow: Flow) ->
     assert held == names | {keys.profile(LOSER).decode()}
     for key in names | profiles | pointers:
         assert await flow.services.client.ttl(key) == -1, key
+
+
+async def test_the_ways_to_the_tombstone_have_no_end_though_the_customer_s_had_one(flow: Flow) -> None:
+    await flow.know(GONE, **KNOWN, identities={"email_sha256": EMAIL})
+    client, keys = flow.services.client, flow.services.keys
+    ways = [keys.aliases(GONE), *await client.smembers(keys.aliases(GONE)), keys.profile(GONE)]
+    assert all([await client.ttl(way) > 0 for way in ways])
+    await erase(flow)
+    assert all([await client.ttl(way) == -1 for way in ways])
 
 
 async def test_nobody_else_loses_anything(flow: Flow) -> None:
@@ -216,7 +234,7 @@ async def test_an_erasure_that_was_answered_wins_over_a_decision_in_flight(flow:
         flow.before_commit = None
         # The tombstone as erase.lua leaves it, by another connection.
         names = [keys.profile(GONE).decode(), *[f"{{s{keys.shard_of(GONE):03d}}}:x:{i}" for i in range(6)]]
-        flow.store.command("EVAL", ERASE_SOURCE, 7, *names, "ers_x", "1")
+        flow.store.command("EVAL", ERASE.source, 7, *names, "ers_x", "1")
 
     flow.before_commit = erased_meanwhile
     decided = first(await flow.decide(GONE, "weekly"))
@@ -269,7 +287,7 @@ async def test_attributes_alone_bring_nobody_back(flow: Flow) -> None:
 async def test_a_consent_given_after_it_begins_a_new_and_empty_profile(flow: Flow) -> None:
     await live(flow)
     await erase(flow)
-    await flow.know(GONE, consent=[consent("marketing", at=now(flow)), consent("personalisation")], region="DE")
+    await flow.know(GONE, consent=[consent("marketing", at=now()), consent("personalisation")], region="DE")
     known = await reader(flow).read(GONE)
     assert [(each.purpose, each.state) for each in known.profile.consent] == [("marketing", "granted")]
     assert (known.contacts, known.profile.suppressions, dict(known.profile.attributes)) == (0, (), {})
@@ -278,8 +296,51 @@ async def test_a_consent_given_after_it_begins_a_new_and_empty_profile(flow: Flo
     # What was said before the erasure stays unsaid.
     await flow.know(GONE, consent=[consent("personalisation")], attributes={"recency": 1})
     assert len((await reader(flow).read(GONE)).profile.consent) == 1
-    await flow.know(GONE, consent=[consent("personalisation", at=now(flow))])
+    await flow.know(GONE, consent=[consent("personalisation", at=now())])
     assert len((await reader(flow).read(GONE)).profile.consent) == 2
+
+
+async def test_who_comes_back_under_another_key_needs_a_consent_too(flow: Flow) -> None:
+    await live(flow)
+    await erase(flow)
+    returning: dict[str, Any] = {"identities": {"email_sha256": EMAIL}, "region": "DE"}
+    for consents in ([], [consent("marketing")], [consent("marketing", "denied", at=now())]):
+        with pytest.raises(Problem) as refused:
+            await flow.know("cus_new", **returning, consent=consents)
+        assert refused.value.code == "erased"
+    await flow.know("cus_new", **returning, consent=[consent("marketing", at=now())])
+    link = await flow.services.store.customer_of(Alias("email_sha256", EMAIL), float("inf"))
+    assert link == "cus_new"
+    key = f"id:email_sha256:{identity_hash('email_sha256', EMAIL, flow.services.hash_key)}"
+    assert await flow.services.client.ttl(key) > 0
+    assert not await flow.services.client.sismember(flow.services.keys.aliases(GONE), key)
+    assert first(await flow.decide("cus_new", "weekly"))["reason"] != "suppressed:erased"
+    assert first(await flow.decide(GONE, "weekly"))["reason"] == "suppressed:erased"
+
+
+async def test_an_identity_of_somebody_who_lives_is_still_a_conflict(flow: Flow) -> None:
+    await live(flow)
+    with pytest.raises(Problem) as refused:
+        await flow.know("cus_new", identities={"email_sha256": EMAIL}, consent=[consent("marketing", at=now())])
+    assert refused.value.code == "identity_conflict"
+
+
+async def test_many_decisions_at_once_send_nothing_after_the_answer(flow: Flow) -> None:
+    await flow.know(GONE, **KNOWN)
+    erasures = erasures_of(flow)
+
+    async def asked() -> list[dict[str, Any]]:
+        return [first(await flow.decide(GONE, "thrice", "weekly")) for _ in range(10)]
+
+    asking = [asyncio.create_task(asked()) for _ in range(8)]
+    await asyncio.sleep(0)
+    job = await erasures.erase(GONE, "desk")
+    sent = [each["decision_id"] for task in asking for each in await task if each["action"] == "send"]
+    after = [parse_id(each) for each in sent]
+    assert all(each is not None and each.at_ms <= job.erased_ms for each in after)
+    keys = flow.services.keys.of(GONE)
+    assert not await flow.services.client.exists(keys.ledger)
+    assert set(await stored(flow)) == {b"!g", b"!u", b"!s", b"!e", b"-*:erased"}
 
 
 async def test_a_consent_of_no_stated_time_is_given_now_and_ends_it(flow: Flow) -> None:
@@ -293,16 +354,16 @@ async def test_a_consent_of_no_stated_time_is_given_now_and_ends_it(flow: Flow) 
 async def test_a_refusal_after_it_is_kept_and_ends_nothing(flow: Flow) -> None:
     await live(flow)
     await erase(flow)
-    await flow.know(GONE, consent=[consent("marketing", "denied", at=now(flow))])
+    await flow.know(GONE, consent=[consent("marketing", "denied", at=now())])
     assert first(await flow.decide(GONE, "weekly"))["reason"] == "suppressed:erased"
-    await flow.know(GONE, consent=[consent("personalisation", at=now(flow))])
+    await flow.know(GONE, consent=[consent("personalisation", at=now())])
     assert first(await flow.decide(GONE, "weekly"))["reason"] == "consent_denied"
 
 
 async def test_a_stop_said_after_it_outlives_a_later_consent(flow: Flow) -> None:
     await erase(flow)
     await customers(flow).suppress(GONE, "email", SuppressionReason.COMPLAINT, "esp", None)
-    await flow.know(GONE, consent=[consent("marketing", at=now(flow))])
+    await flow.know(GONE, consent=[consent("marketing", at=now())])
     stops = (await reader(flow).read(GONE)).profile.suppressions
     assert [stop.reason for stop, _ in stops] == [SuppressionReason.COMPLAINT]
     assert await flow.services.client.ttl(flow.services.keys.profile(GONE)) == -1
@@ -313,7 +374,7 @@ async def test_whoever_came_back_can_be_erased_again(flow: Flow) -> None:
     await live(flow, LOSER)
     await merge(flow, LOSER, GONE)
     before = await erase(flow)
-    await flow.know(GONE, consent=[consent("marketing", at=now(flow))], region="DE")
+    await flow.know(GONE, consent=[consent("marketing", at=now())], region="DE")
     after = await erase(flow, LOSER)
     assert after.erasure != before.erasure
     assert first(await flow.decide(LOSER, "weekly"))["reason"] == "suppressed:erased"
@@ -324,7 +385,7 @@ async def test_an_event_after_a_later_consent_is_left_in_the_stream(flow: Flow) 
     keys, client = flow.services.keys, flow.services.client
     erasures = erasures_of(flow)
     job = await erasures.erase(GONE, "desk")
-    await flow.know(GONE, consent=[consent("marketing", at=now(flow))])
+    await flow.know(GONE, consent=[consent("marketing", at=now())])
     stream = keys.events(keys.shard_of(GONE))
     later = collected(GONE, 9)._replace(received_at_ms=job.erased_ms + 1)
     for event in (collected(GONE, 8), later):
@@ -383,14 +444,14 @@ async def test_who_was_erased_is_merged_with_nobody(flow: Flow, loser: str, winn
 
 
 async def test_any_process_finishes_it_wherever_the_first_one_dies(flow: Flow) -> None:
-    for number in itertools.count(2):
+    for at in itertools.count(1):
         await flow.services.client.delete(CTL_ERASURES)
         for name in (GONE, LOSER):
             await flow.services.client.delete(flow.services.keys.profile(name))
         await live(flow)
         await live(flow, LOSER)
         await merge(flow, LOSER, GONE)
-        mortal = Mortal(parts_of(flow), number // 2, after=bool(number % 2))
+        mortal = Mortal(parts_of(flow), at)
         dying = erasures_of(flow, mortal.parts)
         try:
             await dying.finish(await dying.erase(LOSER, "desk"))
@@ -408,6 +469,3 @@ async def test_any_process_finishes_it_wherever_the_first_one_dies(flow: Flow) -
             assert await flow.services.client.zcard(CTL_ERASURES) == 0
             assert first(await flow.decide(LOSER, "weekly"))["reason"] == "suppressed:erased"
     assert mortal.steps > 15
-
-
-ERASE_SOURCE = __import__("app.store.erasure", fromlist=["ERASE"]).ERASE.source

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import AsyncIterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -16,10 +17,14 @@ from app.core.events.event import Collected, Edge, Misfits
 from app.core.features.chunk import Results
 from app.errors import Problem
 from app.store.clients import open_client
+from app.store.fold_store import FoldStore
 from app.store.keys import CTL_WATERMARKS
 from app.store.seen_events import unpacked
+from app.store.wire import StoreDown
 from tests.support.folding import computed
+from tests.support.valkey import skip_without_waitaof
 from tests.support.working import (
+    KEPT,
     KEYS,
     NOW_MS,
     PLAN,
@@ -337,6 +342,9 @@ async def test_a_shard_that_is_behind_is_not_called_complete(client: Redis, stor
         read_until = int((await client.hget(KEYS.worker(shard), "position")).partition(b"-")[0])
         assert worker.held[shard].applied_until_ms == read_until
         assert all(worker.held[other].applied_until_ms > read_until for other in worker.held if other != shard)
+        assert worker.lag_ms < 60_000
+        await work_off(worker)
+        assert worker.lag_ms == 0
 
 
 async def test_a_stream_is_trimmed_once_it_is_applied(client: Redis, store_url: str) -> None:
@@ -426,3 +434,73 @@ async def test_a_shard_that_cannot_be_worked_on_holds_up_no_other(client: Redis,
         await worker.tend()
         await work_off(worker)
         assert counted[Results.APPLIED] == 40
+
+
+@pytest.mark.parametrize("step", ["append", "commit"])
+async def test_a_step_that_fails_after_others_were_done_is_done_again_and_nothing_counts_twice(
+    client: Redis, store_url: str, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loser, winner = "cus_1", other_shard("cus_1")
+    await collected(client, [viewed(loser, 1), carrying(loser, winner, NOW_MS), viewed(loser, 2)])
+
+    async def fails(*_: object) -> None:
+        raise StoreDown("as when its answer does not come", sent=True)
+
+    async with worker_on(store_url) as (worker, counted):
+        await worker.tend()
+        with monkeypatch.context() as broken:
+            broken.setattr(FoldStore, step, fails)
+            with pytest.raises(StoreDown):
+                await worker.look()
+        assert await client.exists(KEYS.of(loser).features) == 0  # what it was told to hand on is not gone either
+        assert counted == {}
+        await worker.tend()
+        await work_off(worker)
+    assert (await features_in(client, winner))["views_7d"] == 2
+    assert await client.hgetall(KEYS.of(loser).features) == {b">": winner.encode()}
+
+
+async def test_a_commit_whose_answer_is_lost_is_not_repeated(
+    client: Redis, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await collected(client, [viewed("cus_1", number) for number in range(3)])
+    commit = FoldStore.commit
+
+    async def loses_its_answer(self: FoldStore, commits: Any) -> None:
+        await commit(self, commits)
+        raise StoreDown("the connection ended", sent=True)
+
+    async with worker_on(store_url) as (worker, _):
+        await worker.tend()
+        with monkeypatch.context() as broken:
+            broken.setattr(FoldStore, "commit", loses_its_answer)
+            with pytest.raises(StoreDown):
+                await worker.look()
+        await worker.tend()
+        await work_off(worker)
+    assert (await features_in(client, "cus_1"))["views_7d"] == 3
+
+
+async def test_the_clock_of_a_workers_machine_does_not_matter(
+    client: Redis, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true_time = time.time
+    async with worker_on(store_url, "w1") as (worker, counted):
+        for number, days in enumerate((0, 400, -400)):
+            monkeypatch.setattr(time, "time", lambda days=days: true_time() + days * 86_400)
+            await collected(client, [viewed("cus_1", number), viewed("cus_1", 0)])
+            await worker.tend()
+            await work_off(worker)
+        assert {held.token for held in worker.held.values()} == {1}
+    assert counted == {Results.APPLIED: 3, Results.REPEAT: 3}
+    assert 0 < await client.pttl(KEYS.of("cus_1").features) <= KEPT.features_ms
+
+
+async def test_in_strict_mode_what_goes_to_another_shard_is_on_disk_before_it_leaves_this_one(
+    client: Redis, store_url: str
+) -> None:
+    await skip_without_waitaof(client)
+    loser, winner = "cus_1", other_shard("cus_1")
+    await collected(client, [viewed(loser, 1), carrying(loser, winner, NOW_MS)])
+    await worked_off(store_url, strict=True)
+    assert (await features_in(client, winner))["views_7d"] == 1

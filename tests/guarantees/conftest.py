@@ -26,7 +26,7 @@ __all__ = ["field", "pytest_collection_modifyitems", "pytest_configure"]
 
 @pytest.fixture(scope="session")
 def store() -> Iterator[Store]:
-    store = Store()
+    store = Store("--appendfsync", "everysec")  # as it is served by default
     store.start()
     yield store
     store.remove()

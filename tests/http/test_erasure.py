@@ -54,7 +54,7 @@ def test_who_was_erased_is_gone_for_everybody_at_once(caller: Caller) -> None:
     customer, decision = known(caller)
     erase(caller, customer)
     http = caller.http
-    for path in ("", "/history", "/export"):
+    for path in ("", "/history", "/export", "/identities"):
         assert code_of(http.get(f"/v1/customers/{customer}{path}")) == (410, "erased")
     assert code_of(http.put(f"/v1/customers/{customer}", json={"attributes": ATTRIBUTES})) == (410, "erased")
     assert code_of(http.get(f"/v1/decisions/{decision}")) == (404, "decision_expired")

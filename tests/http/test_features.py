@@ -1,4 +1,4 @@
-"""Features as callers meet them: events and heartbeats come in, decisions and views follow, and say how fresh they are."""
+"""Features as callers meet them: events and heartbeats come in, decisions and views follow, and say how fresh it is."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from app.store.keys import CTL_WATERMARKS, Keys
 from tests.support.contract import EVERYTHING_ALLOWED
 from tests.support.features import FOLDER
 from tests.support.serving import Server
-
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +57,8 @@ def view(http: httpx.Client, customer: str) -> dict[str, Any]:
 
 
 def decision(http: httpx.Client, customer: str, placement: str) -> dict[str, Any]:
-    answer = http.post("/v1/decide", json={"customer": customer, "placements": [placement], "explain": True})
+    asked = {"customer": customer, "placements": [placement], "explain": True, "budget_ms": 2000}
+    answer = http.post("/v1/decide", json=asked)
     assert answer.status_code == 200, answer.text
     return answer.json()["decisions"][0]  # type: ignore[no-any-return]
 
@@ -101,7 +101,9 @@ def test_a_state_that_cannot_be_read_is_shown_as_such(http: httpx.Client, shop: 
 
 
 def test_a_heartbeat_makes_fresh_what_a_silent_source_leaves_stale(http: httpx.Client, shop: Server) -> None:
-    http.put("/v1/customers/cus_5", json={"consent": EVERYTHING_ALLOWED, "timezone": "Europe/Berlin"}).raise_for_status()
+    http.put(
+        "/v1/customers/cus_5", json={"consent": EVERYTHING_ALLOWED, "timezone": "Europe/Berlin"}
+    ).raise_for_status()
     with Redis(unix_socket_path=str(shop.store.socket_path)) as store:
         store.hdel(CTL_WATERMARKS, "e:order_completed", "e:product_added")
     assert view(http, "cus_5")["features"]["cart_open"]["stale"] is True

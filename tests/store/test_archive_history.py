@@ -118,6 +118,14 @@ async def test_each_customer_may_have_instants_of_its_own(client: Redis, tmp_pat
     assert [row.values for row in rows] == [online(told, row.customer, row.at_ms) for row in rows]
 
 
+async def test_what_could_not_be_folded_counts_when_it_comes_again_mended(client: Redis, tmp_path: Path) -> None:
+    """It went to quarantine, where somebody mended it: it has the id that it had."""
+    bad = collected("cus_1", 1, "bought", properties={"revenue": 1e30})
+    await append(client, KEYS, [bad, bad._replace(received_at_ms=START_MS + 9, properties={"revenue": 5.0})])
+    (row,) = vectors(await seen(client, tmp_path), Wanted(START_MS + 10))
+    assert row.values["spend"] == 5.0
+
+
 async def test_who_is_named_and_did_nothing_has_a_row_too(client: Redis, tmp_path: Path) -> None:
     await append(client, KEYS, [collected("cus_1", 1)])
     rows = list(vectors(await seen(client, tmp_path), Wanted(START_MS + 10, ["cus_1", "cus_2"])))
@@ -177,7 +185,7 @@ async def test_more_customers_than_are_held_unpacked_make_no_difference(
     found = await seen(client, tmp_path)
     whole = {row.customer: row.values for row in vectors(found, Wanted(told[-1].received_at_ms))}
     monkeypatch.setattr("app.archiving.states.UNPACKED_MAX", 2)
-    monkeypatch.setattr("app.archiving.reading.ROWS_A_SLICE", 5)
+    monkeypatch.setattr("app.archiving.reading.BYTES_A_SLICE", 5)
     assert {row.customer: row.values for row in vectors(found, Wanted(told[-1].received_at_ms))} == whole
 
 
@@ -211,3 +219,42 @@ async def test_a_file_that_is_made_of_others_while_they_are_read_is_read_instead
     monkeypatch.setattr(Folder, "table", vanishing)
     assert [row.values["views"] for row in vectors(found, Wanted(START_MS + 1000))] == [3]
     assert len(calls) > 3
+
+
+async def test_what_is_archived_and_trimmed_while_it_is_looked_at_is_not_lost(
+    client: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archiver = archiver_of(client, KEYS, tmp_path)
+    await append(client, KEYS, [collected(f"cus_{number}", number) for number in range(50)])
+    ends, calls = ArchivePositions.ends, 0
+
+    async def ends_late(self: ArchivePositions, shards: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            await visit_all(archiver, KEYS.shards)
+            for shard in range(KEYS.shards):
+                await client.xtrim(KEYS.events(shard), maxlen=0, approximate=False)
+        return await ends(self, shards)
+
+    monkeypatch.setattr(ArchivePositions, "ends", ends_late)
+    rows = list(vectors(await seen(client, tmp_path), Wanted(START_MS + 10)))
+    assert len(rows) == 50
+
+
+async def test_files_that_cannot_tell_who_became_whom_are_not_read_for_it(
+    client: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await append(client, KEYS, [collected(f"cus_{number}", number) for number in range(50)])
+    await append(client, KEYS, [collected("cus_1", 99, "$carry", START_MS + 1, properties={"to": "cus_2"})])
+    await visit_all(archiver_of(client, KEYS, tmp_path), KEYS.shards)
+    found, read_files = await seen(client, tmp_path), []
+    whole = Folder.table
+
+    def noting(self: Folder, path: str, **how: Any) -> Any:
+        read_files.append(path)
+        return whole(self, path, **how)
+
+    monkeypatch.setattr(Folder, "table", noting)
+    assert list(found.carries()) == ["cus_1"]
+    assert len(read_files) == 1

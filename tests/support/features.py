@@ -35,7 +35,7 @@ def plan() -> FoldPlan:
 
 
 def live() -> LiveFeatures:
-    found = live_features(feature_bundle())
+    found = live_features(feature_bundle(), tuple(feature_bundle().placements.values()))
     assert found is not None
     return found
 

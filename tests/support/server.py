@@ -65,7 +65,8 @@ class Server:
         """A server on a store; `settings` are `NEXTBEST_…` variables in lower case, or others in upper case. With
         `wait` it is ready when the block begins."""
         given = {"redis_url": store_url, "bundle": str(bundle), "workers": str(workers)}
-        given |= {"event_worker": "false"} | settings  # few tests are about it, and it takes a second of CPU to start
+        # Few tests are about these, and each takes a second of CPU to start.
+        given |= {"event_worker": "false", "archive": "off"} | settings
         environment = {name if name.isupper() else f"NEXTBEST_{name.upper()}": value for name, value in given.items()}
         with tempfile.TemporaryDirectory(prefix="nextbest-test-") as folder:
             server = cls(environment, Path(folder))

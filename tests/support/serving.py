@@ -41,7 +41,7 @@ class Server:
         with (self.store.folder / "server.log").open("wb") as log:
             self._process = subprocess.Popen(
                 [*command, "--port", str(port)],
-                env={**os.environ, **self.environment, **self._variables},
+                env={**os.environ, "NEXTBEST_ARCHIVE": "off", **self.environment, **self._variables},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,

@@ -75,12 +75,13 @@ async def worker_on(
     keys: Keys = KEYS,
     identity: Identity | None = None,
     kept: Kept = KEPT,
+    strict: bool = False,
 ) -> AsyncIterator[tuple[EventWorker, Counted]]:
     """A worker that does what it is told to: `tend`, `look`."""
     async with linked(url, on_connect=load_scripts) as link:
         counted = Counted()
         leases = ShardLeases(link, keys, owner)
-        store = FoldStore(link, keys, plan, kept, strict=False)
+        store = FoldStore(link, keys, plan, kept, strict=strict)
         yield (
             EventWorker(leases, store, Watermarks(link), plan, identity, counted.note, counted.troubles.append),
             counted,

@@ -50,9 +50,7 @@ def test_a_stricter_contract_is_held_against_the_lag_of_then() -> None:
 
 
 def test_a_count_of_nothing_is_no_default_that_a_new_default_would_replace() -> None:
-    new = altered(OLD, lambda files: feature(files, "adds_24h").update(default=7))
-    nothing = live().joined(
-        facts_of({"since_order": 999, "adds_24h": 0}), live().state(asked_for({})), 0, complete_until(NOW_MS)
-    )
-    tally = simulated(new, OLD, decide(OLD, nothing, ["adds"]).record)
+    old, new = (altered(OLD, lambda files, n=n: feature(files, "spend_90d").update(default=n)) for n in (0, 200))
+    nothing = live().joined(facts_of({"spend_90d": 0}), live().state(asked_for({})), 0, complete_until(NOW_MS))
+    tally = simulated(new, old, decide(old, nothing, ["weekly"]).record)
     assert tally.changes == {Change.SAME: 1}

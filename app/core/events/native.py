@@ -20,10 +20,12 @@ LINKING = frozenset({"identify", "alias"})
 
 def message(said: Any) -> Arrived | Misfit:
     """One event, or a heartbeat."""
+    return heartbeat(said) if is_heartbeat(said) else _event(said)
+
+
+def _event(said: Any) -> Arrived | Misfit:
     if not isinstance(said, dict):
         return said if isinstance(said, Misfit) else Misfit(Misfits.MALFORMED, "an event is an object")
-    if is_heartbeat(said):
-        return heartbeat(said)
     if not said.keys() <= MEMBERS:
         return Misfit(Misfits.MALFORMED, "an event has " + ", ".join(f"`{each}`" for each in sorted(MEMBERS)))
     name, properties, source = said.get("event"), said.get("properties"), said.get("source")

@@ -1,4 +1,4 @@
-"""Features in a decision: those of a customer that the bundle's placements read, as they are at the decision's instant.
+"""Features in a decision: those of a customer that the placements asked for read, as they are at its instant.
 
 What was read of the store is a state, not values: a decision that must be made again at a later instant (a version
 moved) reads the same state at that instant, without another trip. Fails open, as scores do: a state that cannot be
@@ -13,8 +13,8 @@ from functools import lru_cache
 from typing import Any
 
 from app.core.features.codec import UnreadableState, decode
-from app.core.features.plan import FoldPlan, Group, State, new_state
-from app.core.features.read import read
+from app.core.features.plan import FoldPlan, Group, State
+from app.core.features.read import Reading
 from app.core.features.watermarks import Watermarks
 from policy.bundle import Bundle, Fact, Placement
 from policy.facts import Facts
@@ -24,12 +24,13 @@ from policy.feature_rules import FeatureRule
 class LiveFeatures:
     """How some features of a bundle are read. They lie in the groups of its whole plan, as workers write them."""
 
-    __slots__ = ("_fits", "_plan", "_sources", "all_event_types", "event_types", "groups", "rules")
+    __slots__ = ("_fits", "_reading", "_size", "_sources", "all_event_types", "event_types", "groups", "rules")
 
     def __init__(self, bundle: Bundle, names: frozenset[str]) -> None:
-        whole = FoldPlan.of(bundle)
+        whole = whole_plan(bundle)
         rules = tuple(rule for rule in whole.features if rule.name in names)
-        self._plan = replace(whole, features=rules)
+        self._reading = Reading(replace(whole, features=rules))
+        self._size = len(whole.groups)
         self.rules = rules
         #: The groups that they are read from, in the order in which `state` takes their bytes.
         self.groups = tuple(group for group in whole.groups if any(_reads(rule, group) for rule in rules))
@@ -44,7 +45,7 @@ class LiveFeatures:
     def state(self, stored: Sequence[bytes | None]) -> State | None:
         """The customer's state from the bytes of `groups`, None for a group of which nothing is stored. None: it cannot
         be read."""
-        state = new_state(self._plan)
+        state: State = [None] * self._size
         try:
             for group, data in zip(self.groups, stored, strict=True):
                 if data is not None:
@@ -56,7 +57,7 @@ class LiveFeatures:
     def values(self, state: State, now_ms: int) -> dict[str, Any] | None:
         """The features that have a value at `now_ms` (Unix ms); None: the state is not what a fold writes."""
         try:
-            values = read(self._plan, state, now_ms)
+            values = self._reading.values(state, now_ms)
         except Exception:  # bytes that decode and are no state can fail in any way; none of them may stop a decision
             return None
         for fits in self._fits:
@@ -84,18 +85,28 @@ class LiveFeatures:
         return found
 
 
-@lru_cache(maxsize=16)
-def live_features(bundle: Bundle) -> LiveFeatures | None:
-    """The features that some placement's rules, audiences or model read; None where none does: then nothing of them is
-    asked of the store."""
-    names = frozenset(name for placement in bundle.placements.values() for name in features_read(bundle, placement))
+@lru_cache(maxsize=1024)
+def live_features(bundle: Bundle, placements: tuple[Placement, ...]) -> LiveFeatures | None:
+    """The features that these placements' rules, audiences or models read; None where none does: then nothing of them
+    is asked of the store."""
+    return _of_names(bundle, frozenset(name for each in placements for name in features_read(bundle, each)))
+
+
+def all_features(bundle: Bundle) -> LiveFeatures | None:
+    """All features of a bundle, for people; None where it has none."""
+    return _of_names(bundle, frozenset(rule.name for rule in bundle.features))
+
+
+@lru_cache(maxsize=1024)
+def _of_names(bundle: Bundle, names: frozenset[str]) -> LiveFeatures | None:
+    """Callers ask for placements in any order and number; what these come to are few."""
     return LiveFeatures(bundle, names) if names else None
 
 
 @lru_cache(maxsize=16)
-def all_features(bundle: Bundle) -> LiveFeatures | None:
-    """All features of a bundle, for people; None where it has none."""
-    return LiveFeatures(bundle, frozenset(rule.name for rule in bundle.features)) if bundle.features else None
+def whole_plan(bundle: Bundle) -> FoldPlan:
+    """As the bundle's workers fold."""
+    return FoldPlan.of(bundle)
 
 
 @lru_cache(maxsize=1024)

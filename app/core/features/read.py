@@ -31,14 +31,7 @@ Reader: TypeAlias = Callable[[State, list[int], int], Any]
 
 def read(plan: FoldPlan, state: State, now_ms: int) -> dict[str, Any]:
     """Every feature of the plan that has a value at `now_ms` (Unix ms)."""
-    reading = reading_of(plan)
-    lags = reading.lags(state, now_ms)
-    values = {}
-    for name, reader in reading.readers:
-        value = reader(state, lags, now_ms)
-        if value is not None:
-            values[name] = value
-    return values
+    return reading_of(plan).values(state, now_ms)
 
 
 def ranking(plan: FoldPlan, state: State, name: str, now_ms: int) -> tuple[str, ...]:
@@ -86,6 +79,16 @@ class Reading:
         self.readers: tuple[tuple[str, Reader], ...] = tuple(
             (rule.name, READERS[rule.fold](rule, self)) for rule in plan.features
         )
+
+    def values(self, state: State, now_ms: int) -> dict[str, Any]:
+        """Every feature that has a value at `now_ms` (Unix ms)."""
+        lags = self.lags(state, now_ms)
+        values = {}
+        for name, reader in self.readers:
+            value = reader(state, lags, now_ms)
+            if value is not None:
+                values[name] = value
+        return values
 
     def lane(self, need: Need) -> Place:
         group = self._plan.group(need.events)

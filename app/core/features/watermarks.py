@@ -29,8 +29,7 @@ class Watermarks(NamedTuple):
             told_ms = self.types_ms.get(event)
             if told_ms is None:
                 return None
-            if told_ms < as_of_ms:
-                as_of_ms = told_ms
+            as_of_ms = min(as_of_ms, told_ms)
         return as_of_ms
 
     def raised_to(self, later: Watermarks) -> Watermarks:

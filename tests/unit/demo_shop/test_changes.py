@@ -35,6 +35,23 @@ def test_the_rule_that_ceased_to_hold_is_the_reason_where_the_old_message_ranked
     assert (change.why, change.moved) == (f"no longer true: {rule}", ("cart_abandoned yes → no",))
 
 
+def test_where_one_rule_ceased_and_another_began_both_are_told() -> None:
+    before = seen(
+        "cart_reminder", {"cart_abandoned": True, "buys_per_view_30d": 0.0}, new=("not_eligible", "segment.decided")
+    )
+    now = {"cart_abandoned": False, "buys_per_view_30d": 0.5}
+    (change,) = changes.changes(before, seen("new", now, cart_reminder=("not_eligible", "customer.cart_abandoned")))
+    assert change.why == "no longer true: customer.cart_abandoned · now true: segment.decided"
+    assert change.moved == ("cart_abandoned yes → no", "buys_per_view_30d 0 → 0.5")
+
+
+def test_a_contract_that_broke_is_named() -> None:
+    before = seen("cart_reminder", {"cart_abandoned": True}, newsletter=("outranked", "by cart_reminder"))
+    stale = ("stale_feature", "`cart_abandoned` is older than its contract allows")
+    (change,) = changes.changes(before, seen("newsletter", {"cart_abandoned": True}, cart_reminder=stale))
+    assert change.why == "stopped: stale_feature, `cart_abandoned` is older than its contract allows"
+
+
 def test_a_segment_is_explained_by_the_features_behind_it() -> None:
     before = seen("bestsellers", {"spend_90d": 440.0, "orders_365d": 3}, vip_preview=("not_eligible", "segment.vip"))
     after = seen("vip_preview", {"spend_90d": 528.5, "orders_365d": 4})

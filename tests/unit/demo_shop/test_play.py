@@ -28,6 +28,7 @@ class Server(Door):
         super().__init__("http://127.0.0.1:9")
         self.refusals = refusals
         self.known = known
+        self.refused: list[str] = []  # ids
         self.events: list[Mapping[str, Any]] = []
 
     def ask(self, path: str) -> Any:
@@ -43,6 +44,7 @@ class Server(Door):
         if path == "/v1/events":
             if self.refusals:
                 self.refusals -= 1
+                self.refused += [each["id"] for each in sent]
                 raise Refused(429, "rate_limited", "too many requests", 0.2)
             self.events += sent
         answer = {"action": "send", "message": {"id": "bestsellers"}, "reason": "rule_ranked", "degraded": []}
@@ -108,6 +110,8 @@ def test_what_the_server_has_no_room_for_is_told_again_once_and_in_order() -> No
     performance.run(iter(()), 60.0, 0.8)
     live = [event["properties"]["product_id"] for event in server.events if "at" not in event]
     assert live == [deed.properties["product_id"] for deed in looks("ada", 6)]
+    assert server.refused  # and has the same ids: a part of it may have been taken
+    assert set(server.refused) <= {event["id"] for event in server.events}
     assert any(scene.waiting and "429" in scene.waiting for scene in audience.scenes)
     assert audience.scenes[-1].waiting is None
 

@@ -43,12 +43,18 @@ def test_only_groups_of_features_that_some_placement_reads_are_asked_for() -> No
 
 
 def test_a_bundle_that_reads_no_feature_asks_for_nothing() -> None:
-    assert live_features(contract_bundle()) is None
+    bundle = contract_bundle()
+    assert live_features(bundle, tuple(bundle.placements.values())) is None
 
 
 def test_a_placement_reads_the_features_of_its_own_rules() -> None:
     bundle = feature_bundle()
     assert features_read(bundle, bundle.placements["reminder"]) == {"cart_open"}
+    reminder, now = (bundle.placements[name] for name in ("reminder", "now"))
+    asked = live_features(bundle, (reminder, now))
+    assert asked is not None
+    assert [rule.name for rule in asked.rules] == ["views_1h", "cart_open"]
+    assert asked is live_features(bundle, (now, reminder)), "there is one plan for what is the same"
     assert "visits" not in features_read(bundle, bundle.placements["weekly"])
 
 

@@ -158,6 +158,11 @@ def text_of(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def test_an_attribute_that_is_not_known_has_the_default_that_was_declared(folder: Folder) -> None:
+    folder.change("attributes.yaml", "max_age: 30d, default: null", "max_age: 30d, default: 7")
+    assert load(folder.path).fact_by_name["recency"].default == 7
+
+
 def test_what_callers_may_send_is_held_to_what_was_declared_of_it(folder: Folder) -> None:
     folder.add(
         "context.yaml",

@@ -45,7 +45,10 @@ PROPERTIES = st.fixed_dictionaries(
 EVENTS = st.lists(st.tuples(st.sampled_from(TYPES), AGES_MS, PROPERTIES), max_size=25).map(
     lambda drawn: [event(kind, NOW_MS - age, at, **given) for at, (kind, age, given) in enumerate(drawn)]
 )
-MARKS = st.one_of(st.none(), st.integers(NOW_MS - 20 * MINUTE_MS, NOW_MS + 1000))
+#: About the contracts of two and of fifteen minutes, and what nobody told.
+MARKS = st.one_of(
+    st.integers(NOW_MS - 3 * MINUTE_MS, NOW_MS + 1000), st.integers(NOW_MS - 20 * MINUTE_MS, NOW_MS), st.none()
+)
 
 
 def worked_off(events: list[Event], chance: random.Random) -> dict[bytes, bytes]:
@@ -80,23 +83,31 @@ def test_a_decision_reads_what_a_training_row_of_its_instant_holds(
 @SETTINGS
 @given(
     EVENTS,
-    st.dictionaries(st.sampled_from(TYPES), MARKS.filter(lambda each: each is not None)),
+    st.fixed_dictionaries(dict.fromkeys(TYPES, MARKS)),
     MARKS,
-    st.sampled_from(["granted", "denied", "unknown"]),
+    st.sampled_from(["granted", "granted", "denied", "unknown"]),
     st.booleans(),
     st.sampled_from([["weekly"], ["reminder"], ["now", "looks"], ["adds", "weekly"]]),
 )
 def test_a_record_with_features_decides_again_to_the_same_bytes(
-    events: list[Event], types_ms: dict[str, int], shard_ms: int | None, said: str, broken: bool, placements: list[str]
+    events: list[Event],
+    types_ms: dict[str, int | None],
+    shard_ms: int | None,
+    said: str,
+    broken: bool,
+    placements: list[str],
 ) -> None:
     personalisation = {"granted": (granted("personalisation"),), "denied": (denied("personalisation"),), "unknown": ()}
     known = facts_of({"visits": 3, "since_order": 999}, consent=(granted("marketing"), *personalisation[said]))
-    watermarks = Watermarks(types_ms, {} if shard_ms is None else {0: shard_ms})
+    told = {name: ms for name, ms in types_ms.items() if ms is not None}
+    watermarks = Watermarks(told, {} if shard_ms is None else {0: shard_ms})
     facts = seen(known, events, watermarks, broken)
     decided = decide(feature_bundle(), facts, placements)
     record = decode(decided.record, feature_bundle())
     assert all(again.same for again in replay(record))
-    assert [again.decision.degraded for again in replay(record)] == [each.decision.degraded for each in decided.decisions]
+    assert [again.decision.degraded for again in replay(record)] == [
+        each.decision.degraded for each in decided.decisions
+    ]
     if said != "granted":
         assert set(record.facts.values) <= {"views_7d"}, "a generic record holds no personal feature"
 
