@@ -79,8 +79,8 @@ class Settings(BaseSettings):
 
     event_worker: bool = Field(
         True,
-        description="Whether `serve` starts a process that works events off. Turn it off where `nextbest worker` runs on "
-        "machines of its own.",
+        description="Whether `serve` starts a process that works events off. Turn it off where `nextbest worker` runs "
+        "on machines of its own.",
     )
 
     # The archive of events

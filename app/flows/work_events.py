@@ -159,13 +159,16 @@ class EventWorker:
         if not waiting:
             return []
         now_ms = waiting[0].read_ms
-        chunks = [(each.held, Chunk.of(each.entries, now_ms)) for each in waiting]
-        known = await self._store.look_up(chunks, now_ms)
-        links = [chunk.linking(each.seen, each.erased) for (_, chunk), each in zip(chunks, known, strict=True)]
-        await self._link([(chunk, entries) for (_, chunk), entries in zip(chunks, links, strict=True)])
+        read = [(each.held, Chunk.of(each.entries, now_ms)) for each in waiting]
+        found = list(zip(waiting, read, await self._store.look_up(read, now_ms), strict=True))
+        for backlog, _, known in found:
+            if known is None:  # somebody took it over since
+                self._share.forget(backlog.held)
+        chunks = [(backlog, chunk, known) for backlog, (_, chunk), known in found if known is not None]
+        await self._link([(chunk, chunk.linking(known.seen, known.erased)) for _, chunk, known in chunks])
         commits = [
-            backlog.commit(chunk, work(self._plan, chunk, each.seen, each.stored, each.erased), each)
-            for backlog, (_, chunk), each in zip(waiting, chunks, known, strict=True)
+            backlog.commit(chunk, work(self._plan, chunk, known.seen, known.stored, known.erased), known)
+            for backlog, chunk, known in chunks
         ]
         await self._store.append([entry for each in commits for entry in each.worked.onward])
         return commits

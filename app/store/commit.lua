@@ -66,7 +66,7 @@ local writes = contacts > 0 or ARGV[trials]
 local fresh = writes and not versions[1] and not versions[2] and redis.call('EXISTS', KEYS[1]) == 0
 -- What is logged after the fact saw no ledger. One that the store has lost stays lost: with one contact in it, it would
 -- pass for whole and open every limit.
-local erased = ARGV[1] == '*' and redis.call('HEXISTS', KEYS[1], '-*:erased') == 1
+local erased = ARGV[1] == '*' and string.find(redis.call('HGET', KEYS[1], '!e') or '', ',')
 local lost = ARGV[1] == '*' and versions[3] and now - versions[3] < ARGV[8] * 1000 and redis.call('EXISTS', KEYS[2]) == 0
 if contacts > 0 and not became and not lost and not erased then
   redis.call('HSET', KEYS[1], '!l', string.format('%d', ledger_version + contacts), '!t', string.format('%d', now))

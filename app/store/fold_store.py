@@ -25,7 +25,7 @@ from app.store.round_trips import asked, ms_of
 from app.store.scripts import Script
 from app.store.seen_events import Buckets, Generations, live, packed, questions, with_room
 from app.store.shard_leases import Held
-from app.store.trimming import trim
+from app.store.trimming import START, trim
 
 COMMIT = Script.load("fold_commit.lua")
 #: Entries of one shard in one commit. It holds the store for some 3 µs each: decisions wait that long.
@@ -71,42 +71,51 @@ class FoldStore:
     def _after(self, held: Held) -> bytes:
         return pack("XRANGE", self._keys.events(held.shard), b"(" + held.position, "+", "COUNT", ENTRIES_MAX)
 
-    async def look_up(self, chunks: Sequence[tuple[Held, Chunk]], now_ms: int) -> list[Known]:
-        """What the shards had of each chunk, and what they hold of its customers."""
+    async def look_up(self, chunks: Sequence[tuple[Held, Chunk]], now_ms: int) -> list[Known | None]:
+        """What the shards had of each chunk, and what they hold of its customers. None: the shard is not where it was
+        when it was taken or committed last, so that what was read of it does not belong together.
+
+        Erasures are asked for first, and token and position last: what is in between is of one moment then.
+        """
         commands: list[bytes] = []
         asks = []
         for held, chunk in chunks:
-            generations = live(held.generations, now_ms)
-            buckets = questions(generations, chunk.ids())
+            buckets = questions(live(held.generations, now_ms), chunk.ids())
             customers = [each for each in chunk.customers(self._plan) if self._keys.shard_of(each) == held.shard]
             asks.append((buckets, customers))
             commands.append(pack("HGET", self._keys.worker(held.shard), "erasures"))
             commands += self._questions(held, buckets)
             commands += [command for customer in customers for command in self._about(customer)]
+            commands.append(self._place(held))
         replies = iter(await asked(self._link, commands))
-        found = []
+        found: list[Known | None] = []
         for (held, chunk), (buckets, customers) in zip(chunks, asks, strict=True):
             erasures = next(replies) or b"0"
             known = Known(_met(buckets, replies), {}, {}, erasures)
             _note(known, customers, replies)
-            await self._follow(known, chunk, held, now_ms)
-            found.append(known)
+            is_there = _is_there(held, next(replies)) and await self._follow(known, chunk, held, now_ms)
+            found.append(known if is_there else None)
         return found
 
-    async def _follow(self, known: Known, chunk: Chunk, held: Held, now_ms: int) -> None:
-        """Look up whom customers became too, as far as they are of this shard; and what went to other shards."""
-        while True:
-            became = {each.carried_to for each in known.stored.values()} - {""}
-            wanted = [each for each in became - known.stored.keys() if self._keys.shard_of(each) == held.shard]
-            if not wanted:
-                break
+    async def _follow(self, known: Known, chunk: Chunk, held: Held, now_ms: int) -> bool:
+        """Look up whom customers became too, as far as they are of this shard; and what went to other shards. False:
+        the shard is not where it was."""
+        became: set[str] = {each.carried_to for each in known.stored.values()} - {""}
+        if not became:
+            return True
+        while wanted := [each for each in became - known.stored.keys() if self._keys.shard_of(each) == held.shard]:
             commands = [command for customer in wanted for command in self._about(customer)]
             _note(known, wanted, iter(await asked(self._link, commands)))
-        if became:
-            leavers = [customer for customer, stored in known.stored.items() if stored.carried_to]
-            ids = [forwarded_id(entry, customer) for entry in chunk.entries for customer in leavers]
-            buckets = questions(live(held.generations, now_ms), ids)
-            known.seen.update(_met(buckets, iter(await asked(self._link, self._questions(held, buckets)))))
+            became = {each.carried_to for each in known.stored.values()} - {""}
+        leavers = [customer for customer, stored in known.stored.items() if stored.carried_to]
+        ids = [forwarded_id(entry, customer) for entry in chunk.entries for customer in leavers]
+        buckets = questions(live(held.generations, now_ms), ids)
+        replies = iter(await asked(self._link, [*self._questions(held, buckets), self._place(held)]))
+        known.seen.update(_met(buckets, replies))
+        return _is_there(held, next(replies))
+
+    def _place(self, held: Held) -> bytes:
+        return pack("HMGET", self._keys.worker(held.shard), "token", "position")
 
     def _questions(self, held: Held, buckets: Buckets) -> list[bytes]:
         return [
@@ -171,6 +180,11 @@ class FoldStore:
             args += [self._kept.carried_ms, ">", 1, CARRIED_TO, winner]
         args += [encode_letter(letter) for letter in worked.letters]
         return pack("EVALSHA", COMMIT.sha, len(keys), *keys, *args)
+
+
+def _is_there(held: Held, place: list[bytes | None]) -> bool:
+    """Whether a shard is held and where it was. `place`: its token and position."""
+    return place[0] == b"%d" % held.token and (place[1] or START) == held.position
 
 
 def _met(buckets: Buckets, replies: Iterator[Any]) -> set[int]:

@@ -16,7 +16,7 @@ local known = redis.call('ZRANGE', ledger, 0, -1)
 local moved = 0
 
 if ARGV[1] == 'add' then
-  if redis.call('HEXISTS', profile, '-*:erased') == 1 then return {'done'} end
+  if string.find(redis.call('HGET', profile, '!e') or '', ',') then return {'done'} end
   -- A ledger that the store has lost stays lost: with one contact in it, it would pass for whole and open every limit.
   local last = tonumber(redis.call('HGET', profile, '!t') or '')
   if #known == 0 and last and now - last < tonumber(ARGV[2]) then return {'done'} end

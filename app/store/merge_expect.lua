@@ -10,7 +10,7 @@
 local profile, merges, history, loser, begun = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2]
 local mark = redis.call("HGET", profile, "!m") or ""
 if string.sub(mark, 1, 1) == ">" then return {"merged", string.sub(mark, 2)} end
-if redis.call("HEXISTS", profile, "-*:erased") == 1 then return {"merged", ""} end
+if string.find(redis.call("HGET", profile, "!e") or "", ",") then return {"merged", ""} end
 
 local begun_before, far = string.match(redis.call("HGET", merges, loser) or "0 d", "^(%d+) (%a)$")
 if tonumber(begun_before) > tonumber(begun) or (begun_before == begun and far == "d") then return {"done"} end

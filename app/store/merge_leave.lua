@@ -9,7 +9,7 @@ local profile, pointer = KEYS[1], ">" .. ARGV[1]
 local mark = redis.call("HGET", profile, "!m")
 if mark ~= pointer then
   if mark and string.sub(mark, 1, 1) == ">" then return {"merged", string.sub(mark, 2)} end
-  if redis.call("HEXISTS", profile, "-*:erased") == 1 then return {"merged", ""} end
+  if string.find(redis.call("HGET", profile, "!e") or "", ",") then return {"merged", ""} end
   redis.call("HSET", profile, "!m", pointer)
   redis.call("HINCRBY", profile, "!g", 1)
 end

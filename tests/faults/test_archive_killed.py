@@ -89,7 +89,7 @@ async def test_killed_again_and_again_it_loses_nothing_and_doubles_nothing(
     rng, told, root = random.Random(4), list[int](), tmp_path / "archive"
     closed = asyncio.Event()
     shop = asyncio.create_task(_open_shop(client, told, closed))
-    for _ in range(3):
+    for _ in range(2):
         with archiver(store_url, root, tmp_path / "log"):
             before = len(in_files(root))
             await until(lambda: len(in_files(root)) > before, 20)  # noqa: B023  # it has begun

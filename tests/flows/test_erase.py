@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -30,11 +29,12 @@ from app.store.claims import ClaimStore
 from app.store.erasure import ERASE, Tombstones
 from app.store.erasure_jobs import ErasureJobs
 from app.store.erasure_sweeps import Sweeps
-from app.store.keys import CTL_ERASURES, CTL_MERGES
+from app.store.keys import CTL_ERASURES
 from app.store.outcomes import OutcomeStore, Told
 from policy.codes import OutcomeType, SuppressionReason
 from tests.flows.conftest import Flow
 from tests.flows.test_merge import KNOWN, customers, first, merge, merges_of, reader
+from tests.flows.test_merged_customers import Doubtful
 from tests.support.contract import consent
 from tests.support.erasing import where_named
 
@@ -44,34 +44,6 @@ NAMES = (GONE, LOSER)
 #: Values that `live` leaves: of attributes, preferences, history, features, events.
 WORDS = ("the reader", "fortnightly", "asked by phone", "state of", "a thing looked at")
 IDS = (f"ers_{number}" for number in itertools.count())
-
-
-class Dies(Exception):
-    """The process is gone."""
-
-
-class Mortal:
-    """Parts of the store under which the process dies before its step number `at`, of all of them together."""
-
-    def __init__(self, parts: list[Any], at: int) -> None:
-        self.steps = 0
-        self.parts = [_Part(self, part) for part in parts]
-        self._at = at
-
-    async def step(self, do: Callable[[], Any]) -> Any:
-        self.steps += 1
-        if self.steps == self._at:
-            raise Dies
-        return await do()
-
-
-class _Part:
-    def __init__(self, mortal: Mortal, part: Any) -> None:
-        self._mortal = mortal
-        self._part = part
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        return lambda *args, **more: self._mortal.step(lambda: getattr(self._part, name)(*args, **more))
 
 
 def parts_of(flow: Flow) -> list[Any]:
@@ -126,7 +98,9 @@ async def tell(flow: Flow, decision: str, what: str = "clicked") -> None:
 
 
 def collected(customer: str, number: int, **more: Any) -> Collected:
-    return Collected(customer, "viewed", 1, 1, 2, number.to_bytes(8, "big"), b"", {"product": "a thing looked at"}, **more)
+    return Collected(
+        customer, "viewed", 1, 1, 2, number.to_bytes(8, "big"), b"", {"product": "a thing looked at"}, **more
+    )
 
 
 async def live(flow: Flow, customer: str = GONE) -> str:
@@ -343,6 +317,38 @@ async def test_many_decisions_at_once_send_nothing_after_the_answer(flow: Flow) 
     assert set(await stored(flow)) == {b"!g", b"!u", b"!s", b"!e", b"-*:erased"}
 
 
+@pytest.mark.parametrize("key", NAMES)
+async def test_what_was_sent_without_the_store_is_logged_late_and_counted_for_nobody(flow: Flow, key: str) -> None:
+    await flow.know(GONE, **KNOWN)
+    await flow.know(LOSER, **KNOWN)
+    services = flow.services
+    doubtful = Doubtful(flow, applied=False)
+    store, services.decider._store = services.decider._store, doubtful  # type: ignore[assignment]
+    await flow.decide(key, "once")
+    services.decider._store = store
+    await merge(flow, LOSER, GONE)
+    await erase(flow)
+    late = doubtful.intents[0]._replace(general_version=None, ledger_version=None, commit_by_ms=2**50)
+    assert services.reconciler.log_later(late)
+    assert await services.reconciler.drained(5)
+    assert not await services.client.exists(services.keys.of(GONE).ledger, services.keys.of(LOSER).ledger)
+    assert set(await stored(flow)) == {b"!g", b"!u", b"!s", b"!e", b"-*:erased"}
+    with pytest.raises(Problem) as refused:
+        await tell(flow, late.contacts[0].decision_id)
+    assert refused.value.code == "decision_expired"
+
+
+async def test_a_stop_for_that_reason_said_by_hand_erases_nothing(flow: Flow) -> None:
+    await flow.know(GONE, **KNOWN)
+    await customers(flow).suppress(GONE, "*", SuppressionReason.ERASED, "desk", None)
+    assert dict((await reader(flow).read(GONE)).profile.attributes)
+    await flow.know(GONE, attributes={"recency": 1}, consent=[consent("marketing", at=now())])
+    assert first(await flow.decide(GONE, "weekly"))["reason"] == "suppressed:erased"
+    await erase(flow)
+    await flow.know(GONE, consent=[consent("marketing", at=now())])
+    assert first(await flow.decide(GONE, "weekly"))["reason"] != "suppressed:erased"
+
+
 async def test_a_consent_of_no_stated_time_is_given_now_and_ends_it(flow: Flow) -> None:
     await erase(flow)
     given = consent("marketing")
@@ -404,68 +410,3 @@ async def test_an_event_of_somebody_else_loses_only_that_this_was_the_customer(f
     await erase(flow)
     kept = [fields[b"e"] for _, fields in await client.xrange(stream)]
     assert kept == [b"what nobody can read, of cus_gone", encode(others._replace(previous=(), previous_customer=""))]
-
-
-async def test_a_merge_under_way_is_finished_first(flow: Flow) -> None:
-    await live(flow)
-    await live(flow, LOSER)
-    store = merges_of(flow)._store
-    noted = await store.begin(LOSER, GONE, "desk", "")
-    assert noted is not None
-    await store.expect(noted)
-    job = await erase(flow)
-    assert len(job.hashes) == 2
-    assert await flow.services.client.hlen(CTL_MERGES) == 0
-    assert first(await flow.decide(LOSER, "weekly"))["reason"] == "suppressed:erased"
-
-
-async def test_a_loser_that_is_erased_before_it_left_is_merged_into_nobody(flow: Flow) -> None:
-    await live(flow)
-    await flow.know(OTHER, **KNOWN)
-    store = merges_of(flow)._store
-    noted = await store.begin(GONE, OTHER, "desk", "")
-    assert noted is not None
-    await store.expect(noted)
-    await erase(flow)
-    assert await merges_of(flow).finish_what_was_left(0) == 1
-    assert await flow.services.client.hlen(CTL_MERGES) == 0
-    assert first(await flow.decide(OTHER, "thrice"))["action"] == "send"
-    assert first(await flow.decide(GONE, "weekly"))["reason"] == "suppressed:erased"
-
-
-@pytest.mark.parametrize(("loser", "winner"), [(GONE, OTHER), (OTHER, GONE)])
-async def test_who_was_erased_is_merged_with_nobody(flow: Flow, loser: str, winner: str) -> None:
-    await flow.know(OTHER, **KNOWN)
-    await erase(flow)
-    with pytest.raises(Problem) as refused:
-        await merge(flow, loser, winner)
-    assert refused.value.code == "erased"
-    assert first(await flow.decide(OTHER, "thrice"))["action"] == "send"
-
-
-async def test_any_process_finishes_it_wherever_the_first_one_dies(flow: Flow) -> None:
-    for at in itertools.count(1):
-        await flow.services.client.delete(CTL_ERASURES)
-        for name in (GONE, LOSER):
-            await flow.services.client.delete(flow.services.keys.profile(name))
-        await live(flow)
-        await live(flow, LOSER)
-        await merge(flow, LOSER, GONE)
-        mortal = Mortal(parts_of(flow), at)
-        dying = erasures_of(flow, mortal.parts)
-        try:
-            await dying.finish(await dying.erase(LOSER, "desk"))
-        except Dies:
-            await erasures_of(flow).work(-1)
-        else:
-            break
-        left = await where_named(flow.services.client, *NAMES)
-        begun = b"!e" in await stored(flow)
-        assert begun or mortal.steps < 6, mortal.steps
-        if begun:
-            keys = flow.services.keys
-            allowed = {keys.profile(name).decode() for name in NAMES} | {keys.aliases(GONE).decode()}
-            assert {key for key in left if not key.startswith("id:")} == allowed, mortal.steps
-            assert await flow.services.client.zcard(CTL_ERASURES) == 0
-            assert first(await flow.decide(LOSER, "weekly"))["reason"] == "suppressed:erased"
-    assert mortal.steps > 15

@@ -46,6 +46,7 @@ async def prepared(store: FoldStore, held: Held) -> Commit:
     (backlog,) = await store.read([held])
     chunk = Chunk.of(backlog.entries, backlog.read_ms)
     (known,) = await store.look_up([(held, chunk)], backlog.read_ms)
+    assert known is not None
     return backlog.commit(chunk, work(PLAN, chunk, known.seen, known.stored, known.erased), known)
 
 
