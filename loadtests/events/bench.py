@@ -2,6 +2,7 @@
 
 --quick               short rounds: a smoke test of less than a minute, figures mean little
 --part sustained      single parts: sustained, beside, fold, size, burst, takeover
+--pinned              the server on one core, everything else on another, instead of all on all
 --publish             and write the table to docs/performance.md
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
@@ -33,6 +34,7 @@ BYTES_WANTED = 2_048
 #: What the streams may hold in the burst, so little that the door has to be shut: some 40,000 events, in the short
 #: one 10,000.
 BURST_ROOM_BYTES, BURST_ROOM_BYTES_QUICK = 8 * 1024 * 1024, 2 * 1024 * 1024
+PINNED, UNPINNED = "the server on one core, all else on another", "all processes on all cores"
 BEGIN, END = "<!-- events: begin -->", "<!-- events: end -->"
 
 
@@ -45,7 +47,9 @@ class Part(StrEnum):
     FOLD = "fold"
 
 
-def measure(chosen: Sequence[Part], *, quick: bool, say: Callable[[str], None]) -> tuple[list[Line], Machine]:
+def measure(
+    chosen: Sequence[Part], *, quick: bool, pinned: bool, say: Callable[[str], None]
+) -> tuple[list[Line], Machine]:
     """All chosen parts, in this order: the fold alone last, when nothing else runs."""
     seconds, rounds = (2.0, 2) if quick else (20.0, 5)
     markers = [f"marker{number:05d}" for number in range(round(rounds * (seconds + 2) * 10))]
@@ -56,15 +60,15 @@ def measure(chosen: Sequence[Part], *, quick: bool, say: Callable[[str], None]) 
             say(part)
             lines.extend(act())
 
-    with stage(markers) as on:
-        machine = describe(_store_version(on), cores())
+    with stage(markers, pinned=pinned) as on:
+        machine = replace(describe(_store_version(on), cores()), pinned=PINNED if pinned else UNPINNED)
         add(Part.SUSTAINED, lambda: parts.sustained(on, seconds, SUSTAINED_WANTED))
         add(Part.BESIDE, lambda: parts.beside(on, seconds, rounds, markers))
         add(Part.SIZE, lambda: _sizes(on))
         add(Part.TAKEOVER, lambda: storms.takeover(on))
     if Part.BURST in chosen:
         say(Part.BURST)
-        with stage((), BURST_ROOM_BYTES_QUICK if quick else BURST_ROOM_BYTES) as on:
+        with stage((), BURST_ROOM_BYTES_QUICK if quick else BURST_ROOM_BYTES, pinned=pinned) as on:
             lines.extend(storms.burst(on, 2.0 if quick else 60.0))
     add(Part.FOLD, parts.fold_alone)
     return lines, machine
@@ -110,7 +114,7 @@ def markdown(lines: Sequence[Line], machine: Machine) -> str:
     """The table and the machine, for the docs."""
     rows = "\n".join(f"| {line.what} | {line.wanted} | {line.found} | {_verdict(line)} |" for line in lines)
     facts = (
-        f"{machine.processor}, {machine.cores} cores for everything, {machine.memory_gib:g} GiB, {machine.system}, "
+        f"{machine.processor}, {machine.cores} cores, {machine.pinned}, {machine.memory_gib:g} GiB, {machine.system}, "
         f"{machine.python}, {machine.store}, load average {machine.load_before} before the run"
     )
     return f"Run of {date.today()}: {facts}.\n\n| | wanted | found | |\n|---|---|---|---|\n{rows}\n"
@@ -128,6 +132,7 @@ def publish(lines: Sequence[Line], machine: Machine) -> Path:
 def main(
     part: Annotated[list[Part] | None, typer.Option(help="Only these parts.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Short rounds, less than a minute.")] = False,
+    pinned: Annotated[bool, typer.Option("--pinned", help="The server on one core, all else on another.")] = False,
     publishing: Annotated[bool, typer.Option("--publish", help="Write docs/performance.md.")] = False,
 ) -> None:
     """Measure events through the whole machine: how many, how soon, beside decisions, in how much memory, and what
@@ -135,12 +140,14 @@ def main(
     require_linux()
     out = Console(width=WIDTH if not Console().is_terminal else None)
     try:
-        lines, machine = measure(part or list(Part), quick=quick, say=lambda what: out.print(f"… {what}", style="dim"))
+        lines, machine = measure(
+            part or list(Part), quick=quick, pinned=pinned, say=lambda what: out.print(f"… {what}", style="dim")
+        )
     except CannotStart as error:
         raise SystemExit(str(error)) from error
     out.print(table(lines))
     out.print(
-        f"{machine.processor}, {machine.cores} cores for everything, {machine.system}, {machine.python}, "
+        f"{machine.processor}, {machine.cores} cores, {machine.pinned}, {machine.system}, {machine.python}, "
         f"{machine.store}, load average {machine.load_before} before the run"
     )
     reports = ROOT / "reports"

@@ -1,4 +1,6 @@
-"""What is measured, running: a store, a server, event workers. All of them on all cores, as on one small machine."""
+"""What is measured, running: a store, a server, event workers. All of them on all cores, as on one small machine; or,
+pinned, the server on one core and everything else on another.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +48,7 @@ class Stage:
     visible: Visible
     logs: Path
     env: dict[str, str]
+    core: int | None  # of everything but the server, where that is pinned
     batches: Batches = field(default_factory=Batches)
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -62,6 +65,8 @@ class Stage:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        if self.core is not None:
+            os.sched_setaffinity(child.pid, {self.core})  # threads that come later inherit it
         self.workers.append(child)
         return child
 
@@ -88,22 +93,34 @@ class Stage:
 
 
 @contextmanager
-def stage(markers: Sequence[str], room_bytes: int | None = None) -> Iterator[Stage]:
+def stage(markers: Sequence[str], room_bytes: int | None = None, *, pinned: bool = False) -> Iterator[Stage]:
     """Everything started and loaded; `room_bytes`: what the event streams may hold, where not as usual. Raises
     CannotStart."""
+    own, chosen = os.sched_getaffinity(0), cores()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nextbest-bench-")))
-        store, url = stack.enter_context(valkey(folder, cores().driver))
+        store, url = stack.enter_context(valkey(folder, chosen.driver))
         store_process = psutil.Process(int(store.info("server")["process_id"]))
-        store_process.cpu_affinity([])  # wherever the system likes
+        if pinned:
+            stack.callback(os.sched_setaffinity, 0, own)
+            os.sched_setaffinity(0, {chosen.driver})
+        else:
+            store_process.cpu_affinity([])  # wherever the system likes
         env = project_env(url) | {"NEXTBEST_EVENT_WORKER": "false", "NEXTBEST_ARCHIVE": "off"}
         if room_bytes is not None:
             env["NEXTBEST_EVENT_STREAM_BYTES"] = str(room_bytes)
         port = free_port()
         server = stack.enter_context(
-            started(SERVER, project_command(port, BUNDLE), port, core=None, logs=folder, env=env)
+            started(
+                SERVER,
+                project_command(port, BUNDLE),
+                port,
+                core=chosen.server if pinned else None,
+                logs=folder,
+                env=env,
+            )
         )
-        on = Stage(server, store, store_process, Visible(store, BUNDLE), folder, env)
+        on = Stage(server, store, store_process, Visible(store, BUNDLE), folder, env, chosen.driver if pinned else None)
         stack.callback(on.stop_workers)
         names = [*(key(number) for number in range(CUSTOMERS)), *markers]
         bulk(port, (json.dumps(person(name)) for name in names))
