@@ -382,7 +382,8 @@ async def test_what_is_known_is_read_by_name(client: Redis) -> None:
     await store_on(client).suppress("c", "*", SuppressionReason.MANUAL, "desk", 2_000)
     await client.zadd(KEYS.of("c").ledger, {"x": 1, "y": 2})
 
-    _, profile, contacts, _ = await reader_on(client).read("c")  # by a registry that has to learn every id
+    known = await reader_on(client).read("c")  # by a registry that has to learn every id
+    profile = known.profile
 
     assert dict(profile.attributes) == {"recency": 3}
     assert profile.preferences == {"frequency": "weekly"}
@@ -390,7 +391,7 @@ async def test_what_is_known_is_read_by_name(client: Redis) -> None:
     assert [(stop.scope, stop.reason, stop.at_ms, source) for stop, source in profile.suppressions] == [
         ("*", "manual", 2_000, "desk")
     ]
-    assert contacts == 2
+    assert known.contacts == 2
     with pytest.raises(Problem, match="unknown_customer"):
         await reader_on(client).read("nobody")
 
