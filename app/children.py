@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -26,9 +28,11 @@ STOP_S = 8.0
 class Child:
     """One process, `python -m <module>`, with our environment. It ends when we do, however that is."""
 
-    def __init__(self, module: str, first_after_s: float = FIRST_AFTER_S) -> None:
+    def __init__(self, module: str, niceness: int, first_after_s: float = FIRST_AFTER_S) -> None:
+        """`niceness` (0–19): how far it steps back where processors are short. Decisions come first."""
         self._command: Sequence[str] = (sys.executable, "-m", module)
         self._name = module
+        self._niceness = niceness
         self._first_after_s = first_after_s
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep_running, name=module, daemon=True)
@@ -57,6 +61,8 @@ class Child:
         """Run it until it ends by itself: its exit code; None where we ended it."""
         # Of a session of its own: Ctrl-C is for the server, which ends it in turn.
         process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603  # ours
+        with contextlib.suppress(ProcessLookupError):  # it has ended already
+            os.setpriority(os.PRIO_PROCESS, process.pid, self._niceness)
         watchdog = end_with_us(process.pid)
         try:
             while not self._stopping.is_set():

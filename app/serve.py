@@ -54,9 +54,9 @@ def serve(settings: Settings, demo: bool = False) -> None:
 def _children(settings: Settings) -> Iterator[Child]:
     """What runs beside the server."""
     if settings.event_worker:
-        yield Child("app.worker")
+        yield Child("app.worker", niceness=5)
     if settings.archive_address() is not None:
-        yield Child("app.archive")
+        yield Child("app.archive", niceness=10)
 
 
 def _refuse_to_be_open(settings: Settings) -> None:

@@ -51,6 +51,7 @@ class Fact:
     doc: str = ""
     approval: str | None = None  # who allowed the use of a sensitive one
     told_by: str = ""  # of a feature: `events:` and the events that it depends on
+    always: bool = False  # of a feature: it has a value where nothing happened
 
     @property
     def source(self) -> str:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from policy.bundle import ContextField, Fact, FactType, QuietHours, Region
 from policy.durations import seconds
-from policy.feature_rules import events_needed, value_type
+from policy.feature_rules import ALWAYS, events_needed, value_type
 from policy.schema import Documents
 from policy.schema.facts import STRING_BYTES_MAX, Attribute, ContextAttribute, Feature
 from policy.schema.rules import DAYS, Quiet
@@ -88,6 +88,7 @@ def _feature(index: int, authored: Feature, owner: str, documents: Documents) ->
         doc=authored.doc,
         approval=authored.approval,
         told_by="events:" + "+".join(events_needed(authored)),
+        always=authored.fold in ALWAYS,
     )
 
 

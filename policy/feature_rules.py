@@ -37,6 +37,8 @@ FoldName: TypeAlias = Literal[
     "sessions",
     "hours",
 ]
+#: Folds that have a value where nothing happened; of the others the fact's default stands then.
+ALWAYS = frozenset({"count", "sum", "distinct", "decayed", "sessions", "funnel"})
 #: Decimal places that are kept of a number that is no `int`: cents of cents, so that a mean of prices is exact too.
 DECIMALS_DEFAULT = 4
 UNITS_MS = {"minutes": 60_000, "hours": 3_600_000, "days": 86_400_000}

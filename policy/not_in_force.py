@@ -20,14 +20,11 @@ class Unused(NamedTuple):
 
 
 def not_in_force(documents: Documents) -> Iterator[Unused]:
-    """Every authored part without effect, in the order of the files. Events are collected, and nothing is folded from
-    them yet."""
+    """Every authored part without effect, in the order of the files."""
     for placement in documents.placements.placements:
         if placement.unsubscribe:
             what = f"`unsubscribe` of placement `{placement.id}`"
             yield Unused("placements.yaml", ("placements", placement.id, "unsubscribe"), what)
-    for feature in documents.features.features:
-        yield Unused("features.yaml", ("features", feature.id), f"feature `{feature.id}`")
     yield from _data(documents)
 
 

@@ -161,8 +161,9 @@ def _may_be_missing(found: Findings, rule: Parsed, facts: Mapping[str, Fact], no
     for condition in conjuncts(rule.tree):
         for reference in references(condition):
             name, key = reference.name, (reference.name, rule.source[condition.start : condition.end])
-            known = reference.root == "customer" and name in facts and facts[name].default is None
-            if known and name not in asked and key not in noted:
+            fact = facts.get(name) if reference.root == "customer" else None
+            may_be = fact is not None and fact.default is None and not fact.always
+            if may_be and name not in asked and key not in noted:
                 noted.add(key)
                 text = f"customers without `customer.{name}` fail this rule: ask with `has(…)`, or give it a default"
                 found.note(rule.file, rule.path, "may_be_missing", text, offset=reference.start)

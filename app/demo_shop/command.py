@@ -46,7 +46,8 @@ def play(wanted: Wanted) -> None:
     """Runs until Ctrl-C or its time is over; leaves nothing running that it started. Raises CannotPlay."""
     view: View = Lines() if wanted.plain or not sys.stdout.isatty() else Screen()
     with contextlib.ExitStack() as stack:
-        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _as_ctrl_c))
+        for each in (signal.SIGTERM, signal.SIGINT):  # SIGINT too: a shell's background jobs are born ignoring it
+            stack.callback(signal.signal, each, signal.signal(each, _as_ctrl_c))
         house = _house(wanted, view, stack)
         words = ""
         try:

@@ -32,6 +32,8 @@ LOOK_EVERY_S = 0.2
 #: Shards whose chunks are worked on together: enough to share round trips, few enough that thousands of entries at once
 #: stay thousands.
 TOGETHER = 64
+#: Commits sent at once: the store runs them one after the other, some 40 µs each, and decisions wait that long.
+COMMITS_TOGETHER = 8
 #: How often leases are renewed and shares are made, and what is less urgent than events is done, in s.
 TEND_EVERY_S = 1.0
 #: The pause after a failure, in s, doubled up to the longest one.
@@ -147,8 +149,8 @@ class EventWorker:
     async def _work(self, shards: Sequence[Held]) -> Sequence[Backlog]:
         backlogs = await self._store.read(shards)
         commits = await self._worked(backlogs)
-        if commits:
-            await self._commit(commits)
+        for at in range(0, len(commits), COMMITS_TOGETHER):
+            await self._commit(commits[at : at + COMMITS_TOGETHER])
         for backlog in backlogs:
             backlog.note_applied()
         return backlogs

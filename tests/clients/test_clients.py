@@ -109,7 +109,8 @@ def until(condition: object, timeout_s: float = 30) -> None:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     keys = tmp_path_factory.mktemp("keys") / "keys.jsonl"
     keys_file.add(keys, ["admin"])
-    settings = {"NEXTBEST_KEYS_FILE": str(keys), "NEXTBEST_HASH_KEY": HASH_KEY}
+    # Without a worker: what was collected stays in the streams, where it is looked at.
+    settings = {"NEXTBEST_KEYS_FILE": str(keys), "NEXTBEST_HASH_KEY": HASH_KEY, "NEXTBEST_EVENT_WORKER": "false"}
     with Server(FOLDER, **settings, NEXTBEST_EVENT_STREAM_BYTES=str(1024**2)) as server:
         opened = Shop(server, keys)
         yield opened

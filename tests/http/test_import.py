@@ -22,7 +22,7 @@ from app.importing.rows import LOOKED_AT
 from tests.support.contract import FOLDER
 from tests.support.serving import Server
 
-ADDRESS = "reader@example.com"
+ADDRESS = "importer@example.com"
 DIGEST = sha256(ADDRESS.encode()).hexdigest()
 
 

@@ -20,11 +20,11 @@ from app.core.decision.readable import impersonal_names
 from app.core.decision.record import Record
 from app.core.decision.score import Scoring
 from app.core.decision.situation import Situation, facts_read, situation
-from app.core.features.read import ALWAYS
 from policy.bundle import Bundle, ContextField, Fact, Placement
 from policy.codes import Degraded, Rung
 from policy.control import NO_CONTROL, Control
 from policy.facts import ContactKind, Facts
+from policy.feature_rules import ALWAYS
 from policy.limits import contact_matters
 
 #: What a model's run alone can say.

@@ -23,8 +23,6 @@ from app.core.features.sketches import estimate
 from app.core.features.weights import ONE_WEIGHT, weights
 from policy.feature_rules import FeatureRule
 
-#: Folds that have a value where nothing happened; of the others the fact's default stands then.
-ALWAYS = frozenset({"count", "sum", "distinct", "decayed", "sessions", "funnel"})
 #: What a feature is: of the state, the lags of the plan's clocks, and now.
 Reader: TypeAlias = Callable[[State, list[int], int], Any]
 

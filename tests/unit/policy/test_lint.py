@@ -312,16 +312,12 @@ def test_facts_may_be_missing_unless_asked_for_or_given_a_default(folder: Folder
 
 def test_parts_that_are_not_in_force_yet_say_so_with_their_line(folder: Folder) -> None:
     notes = [note for note in folder.report().notes if note.code == "not_in_force"]
-    for file, part in (
-        ("features.yaml", "spend_90d"),
-        ("placements.yaml", "unsubscribe"),
-    ):
-        assert folder.line(file, part) in [note.line for note in notes if note.file == file], part
+    assert folder.line("placements.yaml", "unsubscribe") in [note.line for note in notes]
 
 
 def test_parts_in_force_are_not_noted(folder: Folder) -> None:
     files = {note.file for note in folder.report().notes if note.code == "not_in_force"}
-    assert files == {"features.yaml", "placements.yaml"}
+    assert files == {"placements.yaml"}
     assert not [note for note in folder.report().notes if "email_weekly" in note.message]
 
 
