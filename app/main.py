@@ -199,7 +199,12 @@ async def open_services(settings: Settings, authenticator: Authenticator, stack:
     event_link = Link(url, client_name="nextbest-events")
     events_in = EventStore(event_link, keys, settings.event_stream_bytes, strict=strict)
     collector = Collector(
-        bundle, events_in, admission.has_room, lambda what, n: count_events(counted, what, n), secrets.token_bytes
+        bundle,
+        events_in,
+        admission.has_room,
+        lambda: admission.in_flight,
+        lambda what, n: count_events(counted, what, n),
+        secrets.token_bytes,
     )
     live = live_features(bundle, tuple(bundle.placements.values()))
     event_types = () if live is None else live.event_types

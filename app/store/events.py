@@ -31,9 +31,10 @@ from app.store.wire import StoreBusy, StoreError
 PATIENCE_S = 2.0
 #: How long strict mode waits for the disk.
 DURABLE_WITHIN_MS = 1_000
-#: Commands go out in pieces of about this size, so that the store answers others in between.
-CHUNK_BYTES = 32 * 1024
-LOOKUPS_A_CHUNK = 200
+#: Commands go out in pieces of about this size, so that the store answers others in between, and so that decisions do:
+#: some 30 events are made ready in a fifth of a millisecond.
+CHUNK_BYTES = 4 * 1024
+LOOKUPS_A_CHUNK = 40
 #: What a stream adds to an entry: its id, lengths, its share of a node.
 ENTRY_BYTES = 30
 #: Letters that a shard keeps, the newest: with 256 shards some 50,000, in about 20 MB.

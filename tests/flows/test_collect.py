@@ -48,6 +48,7 @@ class Surroundings:
             event_bundle(),
             self.store,  # type: ignore[arg-type]
             lambda _: self.room,
+            lambda: 0,
             lambda what, n: self.counts.update({what: n}),
             lambda n: b"7" * n,
         )
