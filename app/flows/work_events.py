@@ -31,9 +31,9 @@ if TYPE_CHECKING:  # handed in by the composition root
 LOOK_EVERY_S = 0.2
 #: Shards whose chunks are worked on together: enough to share round trips, few enough that thousands of entries at once
 #: stay thousands.
-TOGETHER = 64
+TOGETHER = 8
 #: Commits sent at once: the store runs them one after the other, some 40 µs each, and decisions wait that long.
-COMMITS_TOGETHER = 8
+COMMITS_TOGETHER = 2
 #: How often leases are renewed and shares are made, and what is less urgent than events is done, in s.
 TEND_EVERY_S = 1.0
 #: The pause after a failure, in s, doubled up to the longest one.

@@ -52,7 +52,7 @@ def run(work: Awaitable[T]) -> T:
 
 def sustained(on: Stage, seconds: float, wanted: int) -> list[Line]:
     """As many events as go in, until the last is visible: from the first request's sending to the last fold."""
-    prepared = on.batches.prepare(round(seconds * 300))  # 30,000 a second at most
+    prepared = on.batches.prepare(round(seconds * 600))  # 60,000 a second at most
     sent = itertools.count()
     requests = (prepared[next(sent)] for _ in itertools.repeat(None))
     counted_before = on.visible.count()
