@@ -29,8 +29,9 @@ if TYPE_CHECKING:  # handed in by the composition root
 
 #: How often streams are looked at when there is nothing to do, in s. An event waits half as long on average.
 LOOK_EVERY_S = 0.2
-#: Shards whose chunks are worked on together: enough to share round trips, few enough that thousands of entries at once
-#: stay thousands.
+#: Shards whose chunks are worked on together. Decisions wait for the store while it works on what was asked at once:
+#: with 64 shards (and 8 commits) a decision's p99 beside 2,000 events/s was 2.4 to 2.9 times that without, with 8 (and
+#: 2) 1.3 to 2.1.
 TOGETHER = 8
 #: Commits sent at once: the store runs them one after the other, some 40 µs each, and decisions wait that long.
 COMMITS_TOGETHER = 2
