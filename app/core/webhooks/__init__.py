@@ -1,0 +1,1 @@
+"""Webhooks of e-mail service providers: who sent them, and what they say. Pure."""
