@@ -30,6 +30,10 @@ class CannotServe(Exception):
     """Why the server does not start, in words for the operator, with the remedy."""
 
 
+#: How far what runs beside the server steps back where processors are short: decisions come first.
+WORKER_NICENESS, ARCHIVE_NICENESS = 5, 10
+
+
 def serve(settings: Settings, demo: bool = False) -> None:
     """Runs until SIGINT or SIGTERM. Raises `CannotServe`, with nothing left running."""
     _refuse_to_be_open(settings)
@@ -54,9 +58,9 @@ def serve(settings: Settings, demo: bool = False) -> None:
 def _children(settings: Settings) -> Iterator[Child]:
     """What runs beside the server."""
     if settings.event_worker:
-        yield Child("app.worker", niceness=5)
+        yield Child("app.worker", WORKER_NICENESS)
     if settings.archive_address() is not None:
-        yield Child("app.archive", niceness=10)
+        yield Child("app.archive", ARCHIVE_NICENESS)
 
 
 def _refuse_to_be_open(settings: Settings) -> None:

@@ -52,7 +52,7 @@ def measure(
 ) -> tuple[list[Line], Machine]:
     """All chosen parts, in this order: the fold alone last, when nothing else runs."""
     seconds, rounds = (2.0, 2) if quick else (20.0, 5)
-    markers = [f"marker{number:05d}" for number in range(round(rounds * (seconds + 2) * 10))]
+    markers = [f"marker{number:05d}" for number in range(round(rounds * (seconds + 6) * 10))]
     lines: list[Line] = []
 
     def add(part: Part, act: Callable[[], list[Line]]) -> None:
@@ -63,7 +63,7 @@ def measure(
     with stage(markers, pinned=pinned) as on:
         machine = replace(describe(_store_version(on), cores()), pinned=PINNED if pinned else UNPINNED)
         add(Part.SUSTAINED, lambda: parts.sustained(on, seconds, SUSTAINED_WANTED))
-        add(Part.BESIDE, lambda: parts.beside(on, seconds, rounds, markers))
+        add(Part.BESIDE, lambda: parts.beside(on, seconds / 3, 3 * rounds, markers))  # medians of many short rounds
         add(Part.SIZE, lambda: _sizes(on))
         add(Part.TAKEOVER, lambda: storms.takeover(on))
     if Part.BURST in chosen:

@@ -50,12 +50,16 @@ def test_a_bundle_that_reads_no_feature_asks_for_nothing() -> None:
 def test_a_placement_reads_the_features_of_its_own_rules() -> None:
     bundle = feature_bundle()
     assert features_read(bundle, bundle.placements["reminder"]) == {"cart_open"}
-    reminder, now = (bundle.placements[name] for name in ("reminder", "now"))
-    asked = live_features(bundle, (reminder, now))
+    asked = live_features(bundle, tuple(bundle.placements[name] for name in ("reminder", "now")))
     assert asked is not None
     assert [rule.name for rule in asked.rules] == ["views_1h", "cart_open"]
-    assert asked is live_features(bundle, (now, reminder)), "there is one plan for what is the same"
     assert "visits" not in features_read(bundle, bundle.placements["weekly"])
+
+
+def test_there_is_one_plan_for_the_same_placements() -> None:
+    bundle = feature_bundle()
+    reminder, now = (bundle.placements[name] for name in ("reminder", "now"))
+    assert live_features(bundle, (reminder, now)) is live_features(bundle, (now, reminder))
 
 
 def test_features_join_what_else_is_known_under_their_names() -> None:
