@@ -5,6 +5,7 @@
 #   make lint    the same without the tests
 #   make bench   the standard job against its peers            ARGS="--quick"
 #   make bench-events  events through the whole machine, beside decisions   ARGS="--quick"
+#   make bench-outcomes  outcomes by webhook, beside decisions           ARGS="--quick"
 #   make prove   the guarantees again, with many more interleavings: several minutes
 #   make train   trains and registers the demo's model         ARGS="--data DIR"
 #   make mutate  makes small mistakes in policy/ and sees which ones the tests notice: an hour   ARGS='"policy.hours*"'
@@ -20,7 +21,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
            --no-emit-index-url --no-emit-find-links --strip-extras
 
-.PHONY: run test lint bench bench-events prove mutate train lock newcomer clean clients
+.PHONY: run test lint bench bench-events bench-outcomes prove mutate train lock newcomer clean clients
 .DEFAULT_GOAL := test
 
 run: $(VENV)/.run
@@ -53,6 +54,9 @@ bench: $(VENV)/.dev
 
 bench-events: $(VENV)/.dev
 	$(BIN)/python -m loadtests.events.bench $(ARGS)
+
+bench-outcomes: $(VENV)/.dev
+	$(BIN)/python -m loadtests.outcomes.bench $(ARGS)
 
 prove: $(VENV)/.dev
 	$(BIN)/pytest -m long tests/guarantees tests/faults tests/unit/features

@@ -9,11 +9,12 @@ import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
+from loadtests.beside import run
 from loadtests.events.ask import Asker, asker
-from loadtests.events.parts import Line, run
 from loadtests.events.stage import HOST, Stage
 from loadtests.events.traffic import BATCH, CUSTOMERS, key
 from loadtests.events.visible import SHARDS
+from loadtests.lines import Line
 
 USUAL_RATE = 2_000  # events a second
 TIMES = 20

@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from itertools import count, islice
 from pathlib import Path
 
-from app.archiving.columns import Passed, by_hour
+from app.archiving.columns import SCHEMA, Passed, rows_of
 from app.archiving.folder import Folder
 from app.archiving.history import Replay, Wanted, vectors
 from app.archiving.layout import GROUPS, Part, group_of
 from app.archiving.reading import Snapshot
+from app.archiving.rows import by_hour
 from app.archiving.states import States
 from app.core.events.entry import encode
 from app.core.events.event import Collected, Event
@@ -62,7 +63,7 @@ def archive(events: list[tuple[int, Event]]) -> Iterator[tuple[Snapshot, float, 
         folder = Folder.at(root)
 
         def write() -> None:
-            for hour_ms, rows in by_hour(read).items():
+            for hour_ms, rows in by_hour(read, SCHEMA, rows_of).items():
                 folder.stage(Part(hour_ms, 0, 0, 0).path, rows.table(), 0).publish()
 
         seconds = least_s(write, 1)

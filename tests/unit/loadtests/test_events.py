@@ -11,12 +11,12 @@ from app.core.events.event import Collected
 from app.core.events.native import message
 from app.core.events.quality import Found, Receipt, judge
 from app.core.events.who import who_is_it
-from loadtests.events import bench
+from loadtests import lines
 from loadtests.events.ask import Answer
-from loadtests.events.parts import Line
 from loadtests.events.stage import BUNDLE
 from loadtests.events.traffic import BATCH, Batches
 from loadtests.features.bench import TWELVE
+from loadtests.lines import Line
 from loadtests.standard.machine import Machine
 from policy.compile import load
 from policy.lint import lint
@@ -52,9 +52,9 @@ def test_a_sender_finds_when_to_come_again(head: bytes, found: float | None) -> 
 def test_what_was_not_met_is_published_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = tmp_path / "docs" / "performance.md"
     page.parent.mkdir()
-    page.write_text(f"before\n{bench.BEGIN}\nold\n{bench.END}\nafter\n")
-    monkeypatch.setattr(bench, "ROOT", tmp_path)
-    bench.publish([Line("events/s", "≥ 5,000", "4,000", False), Line("p50", "", "3 ms", None)], MACHINE)
+    page.write_text("before\n<!-- events: begin -->\nold\n<!-- events: end -->\nafter\n")
+    monkeypatch.setattr(lines, "PAGE", page)
+    lines.publish([Line("events/s", "≥ 5,000", "4,000", False), Line("p50", "", "3 ms", None)], MACHINE, "events")
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")

@@ -1,0 +1,102 @@
+"""Decisions alone and beside something else, in turns: what that costs the slowest of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from statistics import median
+from typing import Any, NamedTuple, TypeVar
+
+import uvloop
+
+from loadtests.driver import Tally, Target, open_loop
+from loadtests.latency import nearest_rank, percentiles
+
+T = TypeVar("T")
+WARM_UP_S = 1.0
+
+
+class Load(NamedTuple):
+    """What is sent beside decisions: `prepare(n)` gives the whole bytes of so many requests, `rate` is of a second."""
+
+    prepare: Callable[[int], list[bytes]]
+    rate: float
+
+
+@dataclass(slots=True)
+class Beside:
+    """What the rounds came to."""
+
+    alone_ms: list[float] = field(default_factory=list)  # p99 of each round
+    together_ms: list[float] = field(default_factory=list)
+    answers: int = 0  # to the load
+    refused: int = 0  # 429 of them: decisions come first
+    decisions_failed: int = 0
+    driver_late_ms: float = 0.0
+
+    def ratio(self) -> tuple[float, str]:
+        """The median of rounds that are neighbours in time, and its span in words."""
+        ratios = sorted(b / a for a, b in zip(self.alone_ms, self.together_ms, strict=True))
+        return median(ratios), f"[{ratios[0]:.2f}, {ratios[-1]:.2f}] of {len(ratios)}"
+
+
+def run(work: Awaitable[T]) -> T:
+    async def waited() -> T:
+        return await work
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(waited())
+
+
+def compare(
+    deciding: Callable[[], Target],
+    decide_rate: float,
+    load: Load,
+    seconds: float,
+    rounds: int,
+    meanwhile: Callable[[float], Awaitable[Any]] | None = None,
+) -> Beside:
+    """Rounds of decisions alone and beside the load. `meanwhile(seconds)` runs with each of the latter.
+
+    The load is sent by a process of its own: in this one, writing it would make decisions late by half a millisecond,
+    and their latency counts from when they were due.
+    """
+    found = Beside()
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as other:
+        other.submit(_nothing).result()
+
+        async def one_round(*, loaded: bool) -> Tally:
+            decisions = open_loop(deciding(), decide_rate, warm_up_s=WARM_UP_S, seconds=seconds)
+            if not loaded:
+                return await decisions
+            prepared = load.prepare(round((seconds + WARM_UP_S) * load.rate) + 5)
+            target = deciding()
+            loop = asyncio.get_running_loop()
+            sending = loop.run_in_executor(other, _send, target.host, target.port, prepared, load.rate, seconds)
+            watching = meanwhile(seconds) if meanwhile is not None else asyncio.sleep(0)
+            tally, told, _ = await asyncio.gather(decisions, sending, watching)
+            if told.failures.keys() - {"429"}:
+                raise RuntimeError(f"the load failed beside decisions: {dict(told.failures)}")
+            found.answers += told.answers
+            found.refused += told.failures.total()
+            return tally
+
+        for number in range(rounds):
+            for loaded in (False, True) if number % 2 == 0 else (True, False):
+                tally = run(one_round(loaded=loaded))
+                (found.together_ms if loaded else found.alone_ms).append(percentiles(tally.latencies_ns).p99)
+                found.decisions_failed += tally.failures.total()
+                found.driver_late_ms = max(found.driver_late_ms, nearest_rank(sorted(tally.late_ns), 0.99) / 1e6)
+    return found
+
+
+def _nothing() -> None:
+    """Has a process started and its modules read."""
+
+
+def _send(host: str, port: int, prepared: Sequence[bytes], rate: float, seconds: float) -> Tally:
+    target: Iterator[bytes] = iter(prepared)
+    return run(open_loop(Target(host, port, target), rate, warm_up_s=WARM_UP_S, seconds=seconds))

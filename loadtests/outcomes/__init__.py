@@ -1,0 +1,1 @@
+"""Outcomes by webhook, beside decisions (`make bench-outcomes`)."""
