@@ -18,8 +18,18 @@ from typing import TypeAlias
 
 from redis.exceptions import RedisError
 
-from app.archiving.archiver import Archiver
+from app.archiving.archiver import Archiver, Archivers
 from app.archiving.belonging import WrongArchive, claim
+from app.archiving.datasets import (
+    DECISION_SET,
+    EVENT_SET,
+    OUTCOME_SET,
+    Dataset,
+    Prepare,
+    events_as_they_are,
+    outcomes_as_they_are,
+)
+from app.archiving.decision_rows import with_bundles
 from app.archiving.erasures import take_erasures_on, without_erased
 from app.archiving.filling import features_of, lacking_in
 from app.archiving.folder import Folder
@@ -31,6 +41,7 @@ from app.core.features.plan import FoldPlan
 from app.errors import Problem
 from app.settings import Settings
 from app.store.archive_positions import ArchivePositions
+from app.store.bundles import BundleArchive
 from app.store.clients import open_client
 from app.store.embedded import EmbeddedStoreError
 from app.store.erasure import Tombstones
@@ -116,11 +127,22 @@ async def _run(settings: Settings, url: str, folder: Folder, bundle: Bundle, onc
             raise NoLog("this store was never used by a server: nothing was collected here")
         store = ArchivePositions(client, Keys(shards or settings.shards))
         owner = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns():x}"
-        keep_ms = None if bundle.events_retention_s is None else bundle.events_retention_s * 1000
         await _claimed(store, folder, once)
         tombstones = Tombstones(client, store.keys, FieldRegistry(client))
-        allowed = partial(without_erased, store, tombstones)
-        archiver = Archiver(store, folder, owner, settings.archive_rows, keep_ms, allowed)
+
+        def of(dataset: Dataset, prepare: Prepare, kept_s: int | None) -> Archiver:
+            keep_ms = None if kept_s is None else kept_s * 1000
+            allowed = partial(without_erased, store, tombstones, dataset=dataset)
+            return Archiver(store, folder, owner, settings.archive_rows, keep_ms, allowed, dataset, prepare)
+
+        bundles = BundleArchive(client, bundle)
+        archiver = Archivers(
+            [
+                of(EVENT_SET, events_as_they_are, bundle.events_retention_s),
+                of(DECISION_SET, partial(with_bundles, bundles), bundle.decisions_retention_s),
+                of(OUTCOME_SET, outcomes_as_they_are, bundle.decisions_retention_s),
+            ]
+        )
         groups = min(GROUPS, store.keys.shards)
         erasures = partial(take_erasures_on, ErasureJobs(client), tombstones, store, folder)
         if once:
@@ -165,14 +187,14 @@ async def keep_warning(plans: FoldPlans, plan: FoldPlan) -> None:
         await asyncio.sleep(WARN_EVERY_S)
 
 
-async def _round(archiver: Archiver, groups: int, erasures: Erasures) -> int:
+async def _round(archiver: Archivers, groups: int, erasures: Erasures) -> int:
     await archiver.begin()
     await erasures()
     visits = [await archiver.visit(group) for group in range(groups)]
     return sum(visit.rows for visit in visits if visit is not None)
 
 
-async def rounds(archiver: Archiver, groups: int, every_s: float, stopped: asyncio.Event, erasures: Erasures) -> None:
+async def rounds(archiver: Archivers, groups: int, every_s: float, stopped: asyncio.Event, erasures: Erasures) -> None:
     """Visit one group after the other, each every `every_s` seconds, until it is stopped: between two visits.
 
     What goes wrong is logged and tried again, later each time: the streams keep everything until then, and when they

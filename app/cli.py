@@ -498,7 +498,7 @@ def archive(
                 log.configure()
             rows = archiving.run(settings, url_of_store, once=once)
             if once:
-                typer.echo(f"{rows} events archived")
+                typer.echo(f"{rows} rows archived")
     except archiving.CannotArchive as error:
         _fail(str(error))
 
@@ -554,6 +554,50 @@ def features_backfill(
         typer.echo("no feature lacks history")
         return
     typer.echo(f"filled for {done.customers} customers: {', '.join(done.features)}")
+
+
+@app.command()
+def deliverability(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, as GET /v1/deliverability answers.")] = False,
+    url_of_store: StoreUrl = None,
+) -> None:
+    """Shows bounces, complaints and unsubscribes of every message, and which the watch switched off. Exit code 1:
+    something alerts or is switched off, 2: nobody can tell, or nobody looks."""
+    import json
+
+    from app import deliverability_command as command
+
+    try:
+        found = command.looked_up(_settings({}), url_of_store)
+    except command.CannotTell as error:
+        _fail(str(error), 2)
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        command.as_table(found)
+    raise typer.Exit(command.exit_code(found))
+
+
+@app.command()
+def webhooks(
+    provider: Annotated[str | None, typer.Option(help="Only those of this provider.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, every item in full.")] = False,
+    url_of_store: StoreUrl = None,
+) -> None:
+    """Shows what webhooks said that was not understood or not taken, masked, the newest first; a thousand are kept."""
+    import json
+
+    from app import webhook_command as command
+
+    try:
+        found = command.puzzles(_settings({}), url_of_store, provider)
+    except command.CannotTell as error:
+        _fail(str(error))
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        for line in command.as_lines(found):
+            print(line)
 
 
 @app.command()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.copy_log import NoLog, store_address
@@ -24,8 +23,12 @@ from app.store.erasure import Tombstones
 from app.store.fields import FieldRegistry
 from app.store.keys import Keys
 from app.store.whole_log import shards_of
+from policy.bundle import Bundle
 from policy.compile import load
 from policy.reports import BundleError
+
+if TYPE_CHECKING:  # imports pyarrow, which is heavy
+    from app.archiving.datasets import Dataset
 
 
 class CannotExport(Exception):
@@ -63,7 +66,7 @@ async def _export(settings: Settings, url: str, customer: str, aside: Path) -> N
         bundle, keys, fields = load(settings.bundle), Keys(shards), FieldRegistry(client)
         sources = Sources(client, keys, fields, BundleArchive(client, bundle), bundle)
         names = await Tombstones(client, keys, fields).all_keys_of(customer)
-        archived = _archived(settings.archive_address(), client, keys, names)
+        archived = _archived(settings.archive_address(), bundle, keys, names)
         document = await exported(sources, customer, archived)
         with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             async for piece in document:
@@ -71,17 +74,32 @@ async def _export(settings: Settings, url: str, customer: str, aside: Path) -> N
 
 
 async def _archived(
-    address: str | None, client: Redis, keys: Keys, names: tuple[str, ...]
+    address: str | None, bundle: Bundle, keys: Keys, names: tuple[str, ...]
 ) -> AsyncIterator[tuple[str, AsyncIterator[Any]]]:
     if address is not None:
-        yield "archived_events", _rows(address, client, keys, names)
+        from app.archiving.datasets import DECISION_SET, OUTCOME_SET
+
+        hidden = {name for name, handling in bundle.handling.items() if handling.never_shown}
+        yield "archived_events", _events(address, keys, names)
+        yield "archived_decisions", _rows(address, keys, names, DECISION_SET, hidden)
+        yield "archived_outcomes", _rows(address, keys, names, OUTCOME_SET, hidden)
 
 
-async def _rows(address: str, client: Redis, keys: Keys, names: tuple[str, ...]) -> AsyncIterator[Any]:
+async def _rows(
+    address: str, keys: Keys, names: tuple[str, ...], dataset: Dataset, hidden: Collection[str]
+) -> AsyncIterator[Any]:
+    """What was decided, or happened, as far as the archive holds it."""
+    from app.archiving.folder import Folder
+    from app.archiving.personal import rows_of
+
+    for row in rows_of(Folder.at(address), keys, names, dataset, hidden):
+        yield row
+
+
+async def _events(address: str, keys: Keys, names: tuple[str, ...]) -> AsyncIterator[Any]:
     """Events in the archive. Those that are in the streams still are in both."""
     from app.archiving.folder import Folder
     from app.archiving.personal import events_of
 
-    del client
     for event in events_of(Folder.at(address), keys, names):
         yield event_view(event)

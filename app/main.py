@@ -37,11 +37,14 @@ from app.flows.decide import Decider
 from app.flows.erase import Erasures
 from app.flows.merge import Merges
 from app.flows.reconcile import Reconciler
+from app.flows.room import Room
+from app.flows.take_webhooks import WebhookTaker
 from app.http import (
     batch,
     customers,
     decide,
     decisions,
+    deliverability,
     erasure,
     events,
     export,
@@ -53,12 +56,18 @@ from app.http import (
     segment,
     suppressions,
     switches,
+    unsubscribe,
 )
 from app.http import bundle as bundle_route
+from app.http import (
+    webhooks as webhooks_route,
+)
 from app.http.auth import PUBLIC, Authenticator, AuthMiddleware, required_scope
+from app.outcome_taking import outcome_store, outcome_taker
 from app.scoring import ModelRunner
 from app.services import Services
 from app.settings import Durability, Settings
+from app.sns_certificates import certificates_of
 from app.store.append_only_file import write_anew
 from app.store.budgets import BudgetStore
 from app.store.bundles import BundleArchive
@@ -76,14 +85,18 @@ from app.store.keys import Keys
 from app.store.ledger import kind_names
 from app.store.link import Link, StoreUnfit, Wire
 from app.store.merge import MergeStore
+from app.store.outcomes import OUTCOME, Told
+from app.store.webhooks import WebhookStore
 from app.telemetry import log as logs
 from app.telemetry import series
 from app.telemetry.decisions import Observer
 from app.telemetry.metrics import Metrics
 from app.telemetry.spans import Tracer, TraceSettings, start_tracer
+from app.webhook_settings import read_webhook_settings
 from policy.bundle import Bundle
 from policy.compile import load
 from policy.control import compared_variants
+from policy.watch import domain_class
 
 log = logging.getLogger("nextbest")
 MODELS = Path(__file__).resolve().parent.parent / "models" / "registry"
@@ -117,7 +130,7 @@ def create_app() -> FastAPI:
     problems.install(app, lambda code: app.state.services.metrics.count(series.PROBLEMS, code))
     routes = (
         decide, batch, decisions, outcomes, events, segment, customers, erasure, export, identities, suppressions,
-        bundle_route, switches, metrics, health,
+        bundle_route, switches, unsubscribe, webhooks_route, deliverability, metrics, health,
     )  # fmt: skip
     for module in routes:
         app.include_router(module.router)
@@ -198,11 +211,11 @@ async def open_services(settings: Settings, authenticator: Authenticator, stack:
     admission = Admission(settings.max_in_flight)
     event_link = Link(url, client_name="nextbest-events")
     events_in = EventStore(event_link, keys, settings.event_stream_bytes, strict=strict)
+    room = Room(admission.has_room, lambda: admission.in_flight)
     collector = Collector(
         bundle,
         events_in,
-        admission.has_room,
-        lambda: admission.in_flight,
+        room,
         lambda what, n: count_events(counted, what, n),
         secrets.token_bytes,
     )
@@ -222,6 +235,24 @@ async def open_services(settings: Settings, authenticator: Authenticator, stack:
         chance=chance.getrandbits,
         wall_clock_s=time.time,
         record_explanation=settings.record_explanation,
+    )
+    outcome_link = Link(url, client_name="nextbest-outcomes")
+    outcomes_in = outcome_store(settings, bundle, outcome_link, keys, fields)
+    archive = BundleArchive(client, bundle)
+    taker = outcome_taker(outcomes_in, bundle, client, keys, fields, archive, make_way=room.make_way)
+    watched = bundle.outcomes.watch
+    webhook_settings = read_webhook_settings(os.environ)
+    certificates = certificates_of(os.environ, settings.listens_on_loopback())
+    stack.push_async_callback(certificates.close)
+    webhooks = WebhookTaker(
+        webhook_settings.trusted,
+        taker,
+        WebhookStore(client),
+        certificates,
+        room,
+        lambda address: domain_class(address, watched),
+        lambda provider: Told(f"webhook:{provider}", "webhook"),
+        lambda provider, result, n: counted.add(counted.slot(series.WEBHOOK_ITEMS, provider, result), n),
     )
     merges = Merges(MergeStore(client, keys, fields, bundle, strict=strict))
     erasures = Erasures(
@@ -255,12 +286,17 @@ async def open_services(settings: Settings, authenticator: Authenticator, stack:
         erasures=erasures,
         decider=decider,
         decision_log=DecisionLog(client, keys),
-        bundles=BundleArchive(client, bundle),
+        bundles=archive,
         authenticator=authenticator,
         admission=admission,
         observer=Observer(counted, tracer, bundle.digest, release, lambda customer: hashed(services, customer)),
         idempotency_of=idempotency_of,
         collector=collector,
+        outcome_taker=taker,
+        outcome_store=outcomes_in,
+        outcome_link=outcome_link,
+        webhooks=webhooks,
+        webhook_urls=webhook_settings.urls,
         event_link=event_link,
     )
     start(services, stack)
@@ -306,6 +342,8 @@ def start(services: Services, stack: AsyncExitStack) -> None:
     stack.push_async_callback(services.erasures.close)
     services.event_link.start()
     stack.push_async_callback(services.event_link.close)
+    services.outcome_link.start()
+    stack.push_async_callback(services.outcome_link.close)
     beside = (services.authenticator.watch(), look_after(services), services.collector.watch())
     for task in map(asyncio.create_task, beside):
         stack.push_async_callback(end_task, task)
@@ -339,10 +377,10 @@ async def prepare_store(services: Services, wire: Wire) -> None:
         raise StoreUnfit(str(error)) from error
     configured = settings.hash_key.get_secret_value() if settings.hash_key else None
     services.hash_key = services.store.hash_key = await shared_hash_key(services.client, configured)
-    services.collector.hash_key = services.hash_key
+    services.collector.hash_key = services.outcome_store.hash_key = services.hash_key
     await learn_fields(services)
     await services.bundles.keep(services.bundle)
-    for script in (COMMIT, RELEASE):
+    for script in (COMMIT, RELEASE, OUTCOME):
         await services.client.script_load(script.source)
     await services.control.poll(wire)  # what is switched off is known before the first decision
 

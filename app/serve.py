@@ -37,6 +37,7 @@ WORKER_NICENESS, ARCHIVE_NICENESS = 5, 10
 def serve(settings: Settings, demo: bool = False) -> None:
     """Runs until SIGINT or SIGTERM. Raises `CannotServe`, with nothing left running."""
     _refuse_to_be_open(settings)
+    _refuse_misspelt_webhooks(settings)
     with (
         _listening(settings) as (listener, url),
         tempfile.TemporaryDirectory(prefix="nextbest-") as runtime_dir,  # where the workers' metrics meet
@@ -75,6 +76,18 @@ def _refuse_to_be_open(settings: Settings) -> None:
             "`nextbest keys add --scope decide --file keys.jsonl`, set NEXTBEST_KEYS_FILE=keys.jsonl and start again, "
             "or listen on 127.0.0.1"
         )
+
+
+def _refuse_misspelt_webhooks(settings: Settings) -> None:
+    """A worker would only log it, and the provider's webhooks would be refused with nobody knowing why."""
+    from app.sns_certificates import certificates_of
+    from app.webhook_settings import read_webhook_settings
+
+    try:
+        read_webhook_settings(os.environ)
+        certificates_of(os.environ, settings.listens_on_loopback())
+    except ValueError as error:
+        raise CannotServe(str(error)) from error
 
 
 def _refuse_mistakes(bundle: Path) -> None:

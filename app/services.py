@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # whoever makes the parts imports them; this file only names 
     from app.flows.erase import Erasures
     from app.flows.merge import Merges
     from app.flows.reconcile import Reconciler
+    from app.flows.take_outcomes import OutcomeTaker
+    from app.flows.take_webhooks import WebhookTaker
     from app.http.auth import Authenticator
     from app.scoring import ModelRunner
     from app.settings import Settings
@@ -30,6 +32,7 @@ if TYPE_CHECKING:  # whoever makes the parts imports them; this file only names 
     from app.store.fields import FieldRegistry
     from app.store.keys import Keys
     from app.store.link import Link
+    from app.store.outcomes import OutcomeStore
     from app.telemetry.decisions import Observer
     from app.telemetry.metrics import Metrics
     from app.telemetry.spans import Tracer
@@ -66,6 +69,11 @@ class Services:
     observer: Observer
     idempotency_of: Callable[[str, bytes], Idempotency]
     collector: Collector
+    outcome_taker: OutcomeTaker
+    outcome_store: OutcomeStore
+    outcome_link: Link
+    webhooks: WebhookTaker
+    webhook_urls: Mapping[str, str]  # as entered at providers, where configured
     event_link: Link
     store_findings: list[str] = field(default_factory=list)  # what the last look at the server found
 

@@ -8,16 +8,22 @@ Webhook secrets (`NEXTBEST_WEBHOOK_<PROVIDER>_…`) have names that depend on th
 from __future__ import annotations
 
 import ipaddress
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.core.unsubscribe_keys import parse_secrets
+
 PREFIX = "NEXTBEST_"
 DEMO_BUNDLE = Path(__file__).resolve().parent.parent / "policy" / "bundles" / "retail_demo"
 GIB = 1024**3
+#: What may stand in a header between angle brackets.
+_URL = re.compile(r"[A-Za-z0-9:/.\[\]_~%-]+\Z")
 
 
 class Durability(StrEnum):
@@ -77,6 +83,12 @@ class Settings(BaseSettings):
         "events a second for a minute. While no worker runs, the oldest events are trimmed instead.",
     )
 
+    outcome_stream_bytes: Annotated[int, Field(ge=1024**2)] = Field(
+        GIB // 4,
+        description="Bytes of store memory for outcomes and rewards of the whole deployment; older ones are trimmed, "
+        "where an archiver exists only what it has archived. About 200 bytes each: 256 MiB hold over a million.",
+    )
+
     event_worker: bool = Field(
         True,
         description="Whether `serve` starts a process that works events off. Turn it off where `nextbest worker` runs "
@@ -120,6 +132,11 @@ class Settings(BaseSettings):
         description="Largest body of a request with events, in bytes, unpacked (413 above: clients then drop the "
         "events). RudderStack's clients send up to 4 MB.",
     )
+    webhook_body_limit_bytes: Annotated[int, Field(ge=32_768, le=64 * 1024**2)] = Field(
+        5 * 1024**2,
+        description="Largest body of a webhook, in bytes (413 above). A thousand events of Mandrill with all their "
+        "clicks take some 4 MB.",
+    )
     request_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(
         10.0,
         description="Seconds from a request's first byte to its last (408 above), or between two pieces of a streamed "
@@ -141,6 +158,19 @@ class Settings(BaseSettings):
         "characters or more. When absent, one is made and kept in the store. Changing it orphans every alias.",
     )
 
+    # Links in mails
+    public_url: str | None = Field(
+        None,
+        description="Address under which recipients reach this deployment, such as `https://mail.example.com`: it is "
+        "in unsubscribe links. When absent, links name the address that decisions are asked of, on loopback only.",
+    )
+    unsubscribe_keys: SecretStr | None = Field(
+        None,
+        description="Secrets that unsubscribe links are sealed with, `id:secret,…`, 32 characters or more each; the "
+        "first one signs, all of them open. When absent, one is derived from the hash key. Keep a key for as long as "
+        "its links shall work: 60 days at least.",
+    )
+
     # Telemetry
     trace_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
         0.05, description="Share of healthy decisions whose trace is kept, beside all degraded, slow and failed ones."
@@ -157,6 +187,18 @@ class Settings(BaseSettings):
             raise ValueError("`hash_key` needs 32 characters or more: a short one could be guessed")
         return value
 
+    @field_validator("public_url")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        return None if value is None else public_address(value)
+
+    @field_validator("unsubscribe_keys")
+    @classmethod
+    def _are_secrets(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parse_secrets(value.get_secret_value())
+        return value
+
     def archive_address(self) -> str | None:
         """Where the archive is; None: there is none."""
         if self.archive is None:
@@ -167,17 +209,31 @@ class Settings(BaseSettings):
 
     def listens_on_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False  # a name may resolve to anything: treated as reachable from outside
+        return is_loopback(self.host)
 
     def as_environment(self) -> dict[str, str]:
         """The variables from which a worker process reads the same settings. Holds secrets: for `os.environ` only."""
         given = {name: getattr(self, name) for name in sorted(self.model_fields_set)}
         return {PREFIX + name.upper(): _as_text(value) for name, value in given.items() if value is not None}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine. A name may resolve to anything: treated as another."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def public_address(text: str) -> str:
+    """An address to which paths are added. Raises ValueError for what cannot be one."""
+    parts = urlsplit(text)
+    https = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
+    if not https or not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc or not _URL.match(text):
+        raise ValueError("`public_url` is `https://` and a host, with a path where a proxy adds one")
+    return text.rstrip("/")
 
 
 def _as_text(value: Any) -> str:

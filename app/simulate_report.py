@@ -15,8 +15,8 @@ from app.core.decision.answer import instant
 from app.core.decision.difference import Change
 from app.core.decision.moving import uncounted_contacts
 from app.core.decision.simulation import Tally
-from app.core.shares import wilson
 from policy.bundle import Bundle
+from policy.rates import wilson
 
 #: Rules shown of one kind of change; JSON has them all.
 RULES_SHOWN = 8

@@ -22,12 +22,19 @@ from redis.exceptions import RedisError
 from app.copy_log import NoLog, store_address
 from app.core.features.plan import FoldPlan
 from app.core.keeping import keeping
+from app.flows.attribute import Attribution
+from app.flows.close_rewards import RewardCloser
 from app.flows.link_identities import Identities
 from app.flows.merge import Merges
-from app.flows.work_events import EventWorker, Identity
+from app.flows.watch_deliverability import DeliverabilityWatch
+from app.flows.work_events import Conversions, EventWorker, Identity
+from app.outcome_taking import outcome_store, outcome_taker
 from app.settings import Durability, Settings
+from app.store.bundles import BundleArchive
 from app.store.claims import ClaimStore
 from app.store.clients import open_client
+from app.store.control import ControlStore
+from app.store.conversions import CLAIM_CONVERSIONS, MOVE_CONVERSION, ConversionStore
 from app.store.deployment import ShardsDiffer, claim_shards, shared_hash_key
 from app.store.embedded import EmbeddedStoreError
 from app.store.fields import FieldRegistry
@@ -36,8 +43,11 @@ from app.store.fold_store import COMMIT, FoldStore
 from app.store.keys import Keys
 from app.store.link import Link, StoreUnfit, Wire
 from app.store.merge import MergeStore
+from app.store.outcomes import OUTCOME, Told
 from app.store.resp import pack
+from app.store.rewards import CLOSE_REWARD, RewardStore
 from app.store.shard_leases import LEASE_SHARD, ShardLeases
+from app.store.watch import WatchStore
 from app.store.watermarks import RAISE, Watermarks
 from app.telemetry import log as logs
 from app.telemetry import series
@@ -45,10 +55,13 @@ from app.telemetry.metrics import Metrics
 from policy.bundle import Bundle
 from policy.compile import load
 from policy.reports import BundleError
+from policy.watch import never_braked
 
 log = logging.getLogger("nextbest.worker")
 RUNTIME_DIR = "NEXTBEST_RUNTIME_DIR"  # set by `serve`: where the metrics of its processes meet
-SCRIPTS = (LEASE_SHARD, COMMIT, RAISE)
+SCRIPTS = (LEASE_SHARD, COMMIT, RAISE, CLOSE_REWARD, CLAIM_CONVERSIONS, MOVE_CONVERSION, OUTCOME)
+#: Who tells conversions, in histories.
+CONVERSIONS = Told("events", "nextbest")
 #: How often trouble that lasts is logged.
 TROUBLE_EVERY_S = 60.0
 GAUGES_EVERY_S = 0.5
@@ -114,9 +127,17 @@ async def work(settings: Settings, bundle: Bundle, url: str, stopped: asyncio.Ev
         metrics = Metrics(Path(runtime) if runtime else None, {})
         stack.callback(metrics.close)
         identities = await open_identities(settings, bundle, client, metrics, stack)
-        worker = assemble(settings, bundle, link, metrics, identities)
+        conversions = await attribute_conversions(settings, bundle, link, client)
+        worker = assemble(settings, bundle, link, metrics, identities, conversions)
         gauges = asyncio.create_task(_keep_gauges(metrics, link, worker))
         stack.callback(gauges.cancel)
+        watch = watch_deliverability(settings, bundle, link, client)
+        if watch is not None:
+            watching = asyncio.create_task(watch.run(stopped), name="deliverability")
+            stack.callback(watching.cancel)
+        closer = close_rewards(settings, bundle, link, client, metrics)
+        closing = asyncio.create_task(closer.run(stopped, lambda: worker.held), name="rewards")
+        stack.callback(closing.cancel)
         await worker.run(stopped)
 
 
@@ -160,7 +181,31 @@ async def open_identities(
     return identities
 
 
-def assemble(settings: Settings, bundle: Bundle, link: Link, metrics: Metrics, identity: Identity) -> EventWorker:
+async def attribute_conversions(settings: Settings, bundle: Bundle, link: Link, client: Redis) -> Attribution | None:
+    """Who finds the decisions that conversions belong to; None where the bundle names none."""
+    if not bundle.outcomes.conversions:
+        return None
+    keys, fields = Keys(settings.shards), FieldRegistry(client)
+    store = outcome_store(settings, bundle, link, keys, fields)
+    configured = settings.hash_key.get_secret_value() if settings.hash_key else None
+    store.hash_key = await shared_hash_key(client, configured)
+    return Attribution(
+        bundle.outcomes,
+        ConversionStore(link, keys),
+        outcome_taker(store, bundle, client, keys, fields, BundleArchive(client, bundle)),
+        CONVERSIONS,
+        logs.Summary(log, "conversions of some customers are not attributed", TROUBLE_EVERY_S).note,
+    )
+
+
+def assemble(
+    settings: Settings,
+    bundle: Bundle,
+    link: Link,
+    metrics: Metrics,
+    identity: Identity,
+    conversions: Conversions | None = None,
+) -> EventWorker:
     """A worker over a link, under a name that no other process has."""
     keys, plan = Keys(settings.shards), FoldPlan.of(bundle)
     return EventWorker(
@@ -171,6 +216,33 @@ def assemble(settings: Settings, bundle: Bundle, link: Link, metrics: Metrics, i
         identity,
         lambda result, n: metrics.add(metrics.slot(series.WORKER_EVENTS, result), n),
         logs.Summary(log, "events are not worked off, and are kept until they are", TROUBLE_EVERY_S).note,
+        conversions,
+    )
+
+
+def close_rewards(settings: Settings, bundle: Bundle, link: Link, client: Redis, metrics: Metrics) -> RewardCloser:
+    """Who works out what decisions earned when their windows close."""
+    stream_bytes = settings.outcome_stream_bytes // settings.shards
+    return RewardCloser(
+        RewardStore(link, Keys(settings.shards), FieldRegistry(client), stream_bytes),
+        {each.id: each.reward for each in bundle.placements.values() if each.reward is not None},
+        lambda result, n: metrics.add(metrics.slot(series.REWARDS, result), n),
+        logs.Summary(log, "rewards are not worked out, and stay due until they are", TROUBLE_EVERY_S).note,
+    )
+
+
+def watch_deliverability(settings: Settings, bundle: Bundle, link: Link, client: Redis) -> DeliverabilityWatch | None:
+    """Who looks at bounces and complaints, and brakes; None where the bundle does not ask for it."""
+    rules, keys = bundle.outcomes.watch, Keys(settings.shards)
+    if rules is None:
+        return None
+    return DeliverabilityWatch(
+        WatchStore(client, keys),
+        ControlStore(link, client, keys, strict=settings.durability is Durability.STRICT),
+        rules,
+        never_braked(bundle),
+        f"{os.getpid()}-{secrets.token_hex(6)}",
+        logs.Summary(log, "bounces and complaints are not looked at", TROUBLE_EVERY_S).note,
     )
 
 

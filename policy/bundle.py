@@ -18,6 +18,7 @@ from policy.codes import Arm
 from policy.event_rules import EventRules
 from policy.expressions import Expression
 from policy.feature_rules import FeatureRule
+from policy.outcome_rules import OutcomeRules, Reward
 
 FactType: TypeAlias = Literal["int", "float", "bool", "string", "enum"]
 Class: TypeAlias = Literal["marketing", "transactional"]
@@ -358,6 +359,8 @@ class Placement:
     fatigue: Fatigue | None = None  # None: not declared, or not for this class
     sensitive: frozenset[str] = frozenset()  # classes of sensitive facts that its rules or its model read
     counts_contacts: bool = True  # whether anything here depends on the ledger
+    unsubscribe: bool = False  # whether answers carry an unsubscribe link where the caller says nothing of it
+    reward: Reward | None = None  # what its decisions earn; None: nothing is written
 
     @property
     def marketing(self) -> bool:
@@ -410,6 +413,7 @@ class Bundle:
     not_in_force: tuple[str, ...] = ()  # authored parts that this release accepts and does not act on yet
     events: EventRules = field(default_factory=EventRules)  # what is collected
     features: tuple[FeatureRule, ...] = ()  # what is folded from it
+    outcomes: OutcomeRules = field(default_factory=OutcomeRules)  # what is made of what happened after
 
     def region(self, code: str | None) -> Region | None:
         """The row for an ISO 3166 code, most specific first (`US-CA`, `US`, `default`); None where no region is

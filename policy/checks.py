@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from policy import catalogue, data_checks, event_checks, feature_checks, limit_checks, rule_checks, time_checks
+from policy import (
+    catalogue,
+    data_checks,
+    event_checks,
+    feature_checks,
+    limit_checks,
+    outcome_checks,
+    rule_checks,
+    time_checks,
+)
 from policy.findings import Findings
 from policy.reading import Reading
 from policy.rule_types import did_you_mean
@@ -24,6 +33,7 @@ COLLECTIONS = {
     "exclusions": "limits.yaml",
     "arms": "experiments.yaml",
     "experiments": "experiments.yaml",
+    "conversions": "outcomes.yaml",
     "segments": "glossary.yaml",
 }
 
@@ -43,6 +53,7 @@ def check(reading: Reading, now_ms: int | None = None, against: Documents | None
     event_checks.check(found, against)
     _experiments(found)
     limit_checks.check(found)
+    outcome_checks.check(found)
     time_checks.check(found)
     data_checks.check(found, now_ms)
     rule_checks.check(found)

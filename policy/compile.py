@@ -41,6 +41,7 @@ from policy.expressions import Expression, compiled, conditions
 from policy.feature_rules import feature_rules
 from policy.lint import BundleError, examine
 from policy.not_in_force import not_in_force
+from policy.outcome_rules import outcome_rules, reward_of
 from policy.schema import Documents, offers, rules
 from policy.schema.types import instant_ms, minute_of_day
 
@@ -113,6 +114,7 @@ def _compiled(documents: Documents, canonical: bytes) -> Bundle:
         not_in_force=tuple(str(part) for part in not_in_force(documents)),
         events=event_rules(documents),
         features=feature_rules(documents),
+        outcomes=outcome_rules(documents),
     )
 
 
@@ -373,6 +375,8 @@ class _Slot:
             confirm=authored.confirm,
             reserve_ttl_s=seconds(authored.reserve_ttl) if authored.reserve_ttl else None,
             send_hours=_send_hours(authored.send_hours),
+            unsubscribe=authored.unsubscribe,
+            reward=reward_of(authored.reward),
             explore=_explore(authored.explore),
             terms=TermRules(**authored.arbitration.model_dump()),
             baseline=self._position[authored.baseline] if authored.baseline else None,

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from policy.event_rules import STRING_BYTES_DEFAULT
 from policy.findings import Findings
+from policy.message_events import BUILT_IN_NAMES
 from policy.rule_types import did_you_mean
 from policy.schema import Documents, facts
 
@@ -28,6 +29,10 @@ def _names(found: Findings) -> None:
     events = found.documents.events.events
     owner: dict[str, str] = {event.id: event.id for event in events}
     for event in events:
+        if event.id in BUILT_IN_NAMES or BUILT_IN_NAMES.intersection(event.aliases):
+            message = f"`{event.id}` takes the name of an event that outcomes tell by themselves"
+            remedy = "remove it: features may be folded from it without declaring it, or choose another name"
+            found.mistake("events.yaml", ("events", event.id), "reserved_name", message, remedy)
         for index, alias in enumerate(event.aliases):
             other = owner.setdefault(alias, event.id)
             if other != event.id:

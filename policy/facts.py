@@ -28,11 +28,16 @@ class ConsentEntry(NamedTuple):
 
 
 class Suppression(NamedTuple):
-    """A stop that no consent lifts. `scope` is a channel or `*`."""
+    """A stop that no consent lifts. `scope` is a channel, `*`, or `<channel>/<group>`: what a provider calls a group or
+    a list lies within a channel and stops all of it, and is lifted by itself."""
 
     scope: str
     reason: SuppressionReason
     at_ms: int
+
+    def covers(self, channel: str) -> bool:
+        """Whether it stops messages on a channel."""
+        return self.scope in ("*", channel) or self.scope.partition("/")[0] == channel
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from policy.feature_rules import properties_of
 from policy.findings import Findings
+from policy.message_events import BUILT_IN_NAMES, all_events
 from policy.rule_types import did_you_mean
 from policy.schema.facts import NUMERIC_FOLDS, Feature
 from policy.source import Path
@@ -17,7 +18,7 @@ FILE = "features.yaml"
 def check(found: Findings) -> None:
     if "events.yaml" in found.reading.incomplete:
         return
-    known = found.ids("events", found.documents.events.events)
+    known = found.ids("events", found.documents.events.events) | BUILT_IN_NAMES
     for feature in found.documents.features.features:
         unknown = [(path, name) for path, name in _named(feature) if name not in known]
         for path, name in unknown:
@@ -46,7 +47,7 @@ def _property(found: Findings, feature: Feature, name: str) -> None:
     declared = list(properties_of(feature, found.documents))
     path = ("features", feature.id, feature.fold)
     if not declared:
-        events = [each for each in found.documents.events.events if each.id in feature.events]
+        events = [each for each in all_events(found.documents) if each.id in feature.events]
         remedy = did_you_mean(name, {each.id for event in events for each in event.properties}, "declare it there")
         message = f"`{name}` is no property of {' or '.join(f'`{event.id}`' for event in events)}"
         found.mistake(FILE, path, "unknown_property", message, remedy)

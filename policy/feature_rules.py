@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import orjson
 
 from policy.durations import seconds
+from policy.message_events import all_events
 from policy.schema import Documents
 from policy.schema.facts import Feature, Property
 
@@ -99,7 +100,7 @@ def value_type(authored: Feature, documents: Documents) -> FactType:
 
 def properties_of(authored: Feature, documents: Documents) -> Iterator[Property]:
     """The property that a feature is folded from, in each of its events that declares it."""
-    for event in documents.events.events:
+    for event in all_events(documents):
         if event.id in authored.events:
             yield from (each for each in event.properties if each.id == authored.property_name)
 

@@ -21,10 +21,6 @@ class Unused(NamedTuple):
 
 def not_in_force(documents: Documents) -> Iterator[Unused]:
     """Every authored part without effect, in the order of the files."""
-    for placement in documents.placements.placements:
-        if placement.unsubscribe:
-            what = f"`unsubscribe` of placement `{placement.id}`"
-            yield Unused("placements.yaml", ("placements", placement.id, "unsubscribe"), what)
     yield from _data(documents)
 
 

@@ -40,6 +40,7 @@ _PATTERNS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
             "a sensitivity",
             'write none, personal or `"sensitive:<kind>"`',
         ),
+        r"^[a-z0-9-]+(\.[a-z0-9-]+)+$": ("bad_domain", "a domain", "write it in small letters, such as `gmail.com`"),
         r"^(customer|message)\.[a-z0-9_]{1,48}$": (
             "unknown_input",
             "a model input",

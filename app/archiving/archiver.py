@@ -1,4 +1,4 @@
-"""Archives the streams, group of shards by group: each entry once, whenever this process is killed.
+"""Archives a stream of all shards, group of shards by group: each entry once, whenever this process is killed.
 
     take the group → read from its positions → note which batch is begun → write its files → commit → workers may trim
 
@@ -15,9 +15,10 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
-from app.archiving.columns import by_hour
+from app.archiving.datasets import EVENT_SET, Dataset, Prepare, events_as_they_are
 from app.archiving.folder import Folder, published
 from app.archiving.layout import HOUR_MS, Part, hour_of, shards_of_group
+from app.archiving.rows import by_hour
 from app.archiving.tidy import expire, merged, superseded, untidy_hours
 from app.store.archive_known import Known
 from app.store.archive_positions import ArchivePositions, Entry, LostGroup, Taken
@@ -37,9 +38,27 @@ class Visit(NamedTuple):
     merged: int  # hours that are one file now
 
 
+class Archivers:
+    """The archivers of all datasets, as one."""
+
+    def __init__(self, archivers: Sequence[Archiver]) -> None:
+        self._archivers = archivers
+
+    async def begin(self) -> None:
+        """As `Archiver.begin`."""
+        for each in self._archivers:
+            await each.begin()
+
+    async def visit(self, group: int) -> Visit | None:
+        """As `Archiver.visit`, of one dataset after the other: what goes wrong with one keeps the later ones waiting
+        for the next visit."""
+        visits = [visit for each in self._archivers if (visit := await each.visit(group)) is not None]
+        return Visit(*map(sum, zip(*visits, strict=True))) if visits else None
+
+
 class Archiver:
-    """One process's archiver. `rows_max`: of one batch, which is held in memory. `keep_ms`: how long rows are kept, by
-    whole days; None: for ever."""
+    """One process's archiver of one dataset. `folder`: the archive's own. `rows_max`: of one batch, which is held in
+    memory. `keep_ms`: how long rows are kept, by whole days; None: for ever."""
 
     def __init__(
         self,
@@ -49,9 +68,13 @@ class Archiver:
         rows_max: int = 100_000,
         keep_ms: int | None = None,
         allowed: Allowed | None = None,
+        dataset: Dataset = EVENT_SET,
+        prepare: Prepare = events_as_they_are,
     ) -> None:
-        self._store = store
-        self._folder = folder
+        self._store = store.of(dataset.source)
+        self._folder = folder.below(dataset.name)
+        self._schema = dataset.schema
+        self._prepare = prepare
         self._owner = owner
         self._rows_max = rows_max
         self._keep_ms = keep_ms
@@ -113,7 +136,8 @@ class Archiver:
             known = replace(known, begun=ends)
             await taken.keep(known)
         allowed = read if self._allowed is None else await self._allowed(read)
-        hours = await asyncio.to_thread(by_hour, allowed)
+        rows_of = await self._prepare(allowed)
+        hours = await asyncio.to_thread(by_hour, allowed, self._schema, rows_of)
         for hour_ms, rows in hours.items():
             part = Part(hour_ms, taken.group, known.batches, known.batches)
             staged = await asyncio.to_thread(lambda: self._folder.stage(part.path, rows.table(), taken.group))  # noqa: B023
@@ -131,7 +155,7 @@ class Archiver:
             return 0
         hours = await asyncio.to_thread(untidy_hours, self._folder, taken.group, taken.known.tidied_ms, over_ms)
         for hour_ms, parts in hours.items():
-            made = await asyncio.to_thread(merged, self._folder, parts)
+            made = await asyncio.to_thread(merged, self._folder, parts, self._schema)
             if made is not None:
                 part, table = made
                 staged = await asyncio.to_thread(self._folder.stage, part.path, table, taken.group)

@@ -12,6 +12,7 @@ import secrets
 from app.archiving.folder import Folder
 from app.archiving.layout import GROUPS
 from app.store.archive_positions import ArchivePositions
+from app.store.archive_sources import EVENTS, SOURCES
 
 
 class WrongArchive(OSError):
@@ -22,13 +23,18 @@ async def claim(store: ArchivePositions, folder: Folder) -> None:
     """Begin an archive where the store has none yet; else see that it is this one. Raises WrongArchive, OSError, redis
     errors."""
     mark, ours = await asyncio.to_thread(folder.mark), await store.archive()
-    if ours is None and mark is not None and not await asyncio.to_thread(folder.parts):
+    if ours is None and mark is not None and not await asyncio.to_thread(_any_parts, folder):
         ours = await store.archive(mark)  # it was begun, and whoever did so was stopped
     if ours is None and mark is None:
         ours = await store.archive(secrets.token_hex(16))
     if ours is not None and mark is None and not await store.anything_archived(GROUPS):
         await asyncio.to_thread(folder.set_mark, ours)
     await check(store, folder)
+    await asyncio.to_thread(folder.move_into, EVENTS.name)
+
+
+def _any_parts(folder: Folder) -> bool:
+    return any(folder.below(source.name).parts() for source in SOURCES)
 
 
 async def check(store: ArchivePositions, folder: Folder) -> None:

@@ -1,4 +1,4 @@
-"""Entries of the streams as rows of Parquet, and back. Nothing is lost on the way: a row holds all that the entry did.
+"""Events of the streams as rows of Parquet, and back. Nothing is lost on the way: a row holds all that the entry did.
 
 | column | |
 |---|---|
@@ -20,12 +20,11 @@ from typing import Any, NamedTuple
 import orjson
 import pyarrow as pa
 
-from app.archiving.layout import hour_of
+from app.archiving.rows import TIME
 from app.core.events.entry import decode
 from app.core.events.event import Collected, Edge
 from app.store.archive_positions import Entry, milliseconds
 
-_TIME = pa.timestamp("ms", tz="UTC")
 _EDGES = pa.list_(pa.struct([("kind", pa.string()), ("hash", pa.string())]))
 SCHEMA = pa.schema(
     [
@@ -33,9 +32,9 @@ SCHEMA = pa.schema(
         ("shard", pa.uint16()),
         ("type", pa.string()),
         ("version", pa.int32()),
-        ("occurred_at", _TIME),
-        ("received_at", _TIME),
-        ("appended_at", _TIME),
+        ("occurred_at", TIME),
+        ("received_at", TIME),
+        ("appended_at", TIME),
         ("message_id", pa.uint64()),
         ("once", pa.uint64()),
         ("source", pa.string()),
@@ -48,8 +47,6 @@ SCHEMA = pa.schema(
         ("unreadable", pa.binary()),
     ]
 )
-#: Rows are put into Arrow's form in pieces of so many: as Python objects they take ten times the memory.
-PIECE = 8_192
 #: Columns that a fold needs.
 FOLDED = (
     "shard",
@@ -66,39 +63,18 @@ FOLDED = (
 _CUSTOMER = FOLDED.index("customer")
 
 
-class Rows:
-    """Rows of one file in the making."""
-
-    __slots__ = ("_pieces", "_waiting")
-
-    def __init__(self) -> None:
-        self._pieces: list[pa.RecordBatch] = []
-        self._waiting: list[tuple[Any, ...]] = []
-
-    def add(self, shard: int, entry: Entry) -> None:
-        self._waiting.append(_row(shard, entry))
-        if len(self._waiting) == PIECE:
-            self._put()
-
-    def table(self) -> pa.Table:
-        self._put()
-        return pa.Table.from_batches(self._pieces, SCHEMA)
-
-    def _put(self) -> None:
-        if self._waiting:
-            columns = zip(*self._waiting, strict=True)
-            arrays = [pa.array(column, kind.type) for column, kind in zip(columns, SCHEMA, strict=True)]
-            self._pieces.append(pa.RecordBatch.from_arrays(arrays, schema=SCHEMA))
-            self._waiting = []
+def whose(entry: Entry) -> tuple[str, int] | None:
+    """Whom an event is about, and when it was received; None: it cannot be read."""
+    try:
+        event = decode(entry.raw)
+    except (ValueError, TypeError, LookupError):
+        return None
+    return event.customer, event.received_at_ms
 
 
-def by_hour(read: Mapping[int, list[Entry]]) -> dict[int, Rows]:
-    """Rows of what was read of shards, by the hour in which they were appended; shard after shard."""
-    hours: dict[int, Rows] = {}
-    for shard, entries in sorted(read.items()):
-        for entry in entries:
-            hours.setdefault(hour_of(milliseconds(entry.id)), Rows()).add(shard, entry)
-    return hours
+def rows_of(shard: int, entry: Entry) -> list[tuple[Any, ...]]:
+    """An event is one row, whatever it is."""
+    return [_row(shard, entry)]
 
 
 def _row(shard: int, entry: Entry) -> tuple[Any, ...]:
@@ -155,7 +131,7 @@ def passed(batch: pa.RecordBatch) -> Iterator[Passed]:
     columns = []
     for name in FOLDED:
         column = batch.column(name)
-        columns.append((column.cast(pa.int64()) if column.type == _TIME else column).to_pylist())
+        columns.append((column.cast(pa.int64()) if column.type == TIME else column).to_pylist())
     for row in zip(*columns, strict=True):
         if row[_CUSTOMER] is not None:
             yield Passed._make(row)

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from app.archiving.datasets import EVENT_SET, Dataset
 from app.archiving.folder import Folder
 from app.archiving.rewrite import rewrite_without
 from app.core.erasure import Step, Taken
-from app.core.events.entry import decode
 from app.store.archive_positions import ArchivePositions, Entry
 from app.store.erasure import Tombstones
 from app.store.erasure_jobs import ErasureJobs
@@ -33,30 +33,22 @@ async def take_erasures_on(jobs: ErasureJobs, tombstones: Tombstones, store: Arc
 
 
 async def without_erased(
-    store: ArchivePositions, tombstones: Tombstones, read: Mapping[int, list[Entry]]
+    store: ArchivePositions, tombstones: Tombstones, read: Mapping[int, list[Entry]], dataset: Dataset = EVENT_SET
 ) -> dict[int, list[Entry]]:
     """What was read of streams, by shard, without what their workers drop: events of customers who were erased. Only
     shards of which anybody ever was are looked at. Raises redis errors, Problem."""
     touched = await store.with_erasures(shard for shard, entries in read.items() if entries)
-    customers = {shard: [_customer(entry) for entry in read[shard]] for shard in touched}
-    names = {name for of_shard in customers.values() for name in of_shard if name is not None}
+    about = {shard: [dataset.whose(entry) for entry in read[shard]] for shard in touched}
+    names = {each[0] for of_shard in about.values() for each in of_shard if each is not None}
     erased = await tombstones.erased_among(names) if names else {}
     until_ms = {name: each.until_ms for name, each in erased.items()}
     if not until_ms:
         return dict(read)
     kept = dict(read)
-    for shard, of_shard in customers.items():
+    for shard, of_shard in about.items():
         kept[shard] = [
             entry
-            for entry, name in zip(read[shard], of_shard, strict=True)
-            if name not in until_ms or decode(entry.raw).received_at_ms > until_ms[name]
+            for entry, each in zip(read[shard], of_shard, strict=True)
+            if each is None or each[1] > until_ms.get(each[0], -1)
         ]
     return kept
-
-
-def _customer(entry: Entry) -> str | None:
-    """None: it cannot be read."""
-    try:
-        return decode(entry.raw).customer
-    except (ValueError, TypeError, LookupError):
-        return None

@@ -62,6 +62,10 @@ class Folder:
                 "`file:///…`"
             ) from error
 
+    def below(self, name: str) -> Folder:
+        """One of its folders."""
+        return Folder(self.filesystem, f"{self.root}/{name}")
+
     def stage(self, path: str, table: pa.Table, group: int) -> Staged:
         """Write a table aside."""
         if not self.local:
@@ -127,6 +131,15 @@ class Folder:
         with self.filesystem.open_input_stream(self._whole(MARK)) as stream:
             return bytes(stream.read()).decode(errors="replace").strip()
 
+    def move_into(self, name: str) -> None:
+        """Move what lies here by days into one of its folders: archives once held events alone."""
+        days = [day for day in self.folders() if day_of(day) is not None]
+        for part in self.parts() if days else ():
+            self.filesystem.create_dir(self._whole(f"{name}/{part.path}").rpartition("/")[0])
+            self.filesystem.move(self._whole(part.path), self._whole(f"{name}/{part.path}"))
+        for day in days:
+            self.delete_folder(day)
+
     def set_mark(self, mark: str) -> None:
         self.put(MARK, pa.py_buffer(mark.encode() + b"\n"))
 
@@ -175,7 +188,8 @@ class _Aside:
     def publish(self) -> None:
         self._place.parent.mkdir(parents=True, exist_ok=True)
         self._aside.rename(self._place)
-        for folder in (self._place.parent, *self._place.parents[1:4]):  # group, hour, day and root: any may be new
+        # Group, hour, day, dataset, archive: any of these folders may be new.
+        for folder in (self._place.parent, *self._place.parents[1:5]):
             _sync(folder)
 
     def drop(self) -> None:

@@ -1,4 +1,4 @@
-"""Reading the archive, and what the streams hold beyond it: every entry once, each shard's in their order.
+"""Reading the archive of events, and what the streams hold beyond it: every entry once, each shard's in their order.
 
 Memory is bounded: rows come file by file, and ids, by which repeats are told, are held for one slice of a group at a
 time, the more slices the more rows there are.
@@ -15,9 +15,10 @@ import orjson
 import pyarrow as pa
 
 from app.archiving.belonging import check
-from app.archiving.columns import FOLDED, Passed, Rows, passed
+from app.archiving.columns import FOLDED, SCHEMA, Passed, passed, rows_of
 from app.archiving.folder import Folder
 from app.archiving.layout import GROUPS, Part, group_of, hour_folder, shards_of_group, standing
+from app.archiving.rows import Rows
 from app.core.erasure import FOR_EVER
 from app.core.features.streams import CARRY, Carry
 from app.store.archive_known import Known
@@ -82,7 +83,7 @@ class Snapshot(NamedTuple):
         raise FileNotFoundError("files of the archive vanish while they are read: does something else delete there?")
 
     def _beyond(self, shards: Sequence[int]) -> Iterator[Passed]:
-        rows = Rows()
+        rows = Rows(SCHEMA, rows_of)
         for shard in shards:
             for entry in self.beyond.get(shard, ()):
                 rows.add(shard, entry)
@@ -142,6 +143,7 @@ async def snapshot(store: ArchivePositions, folder: Folder, up_to: Mapping[int, 
     """All that passed by now, or up to an entry of each shard. Raises WrongArchive, redis errors, OSError,
     Problem."""
     await check(store, folder)
+    folder = folder.below(store.source.name)
     shards = store.keys.shards
     groups = range(min(GROUPS, shards))
     while True:

@@ -7,7 +7,6 @@ from itertools import groupby
 
 import pyarrow as pa
 
-from app.archiving.columns import SCHEMA
 from app.archiving.folder import Folder
 from app.archiving.layout import DAY_MS, Part, day_of, hour_folder, standing
 
@@ -24,13 +23,13 @@ def untidy_hours(folder: Folder, group: int, since_ms: int, until_ms: int) -> di
     return {hour: parts for hour, parts in hours.items() if len(parts) > 1}
 
 
-def merged(folder: Folder, parts: list[Part]) -> tuple[Part, pa.Table] | None:
+def merged(folder: Folder, parts: list[Part], schema: pa.Schema) -> tuple[Part, pa.Table] | None:
     """All rows of an hour and a group in one table, shard after shard, as they lay in the streams; None where one file
     has them all already."""
     held = standing(parts)
     if len(held) < 2:
         return None
-    table = pa.concat_tables([folder.table(part.path) for part in held]).cast(SCHEMA)
+    table = pa.concat_tables([folder.table(part.path) for part in held]).cast(schema)
     # Files are in the order of their batches; a stable sort by shard keeps that order.
     numbered = table.append_column("at", pa.array(range(table.num_rows), pa.int64()))
     table = numbered.sort_by([("shard", "ascending"), ("at", "ascending")]).drop_columns("at")

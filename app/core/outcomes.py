@@ -75,6 +75,9 @@ BY_MACHINES = frozenset({OutcomeType.OPENED, OutcomeType.CLICKED})
 #: Types whose `scope` is read.
 SCOPED = frozenset({OutcomeType.UNSUBSCRIBED, OutcomeType.RESUBSCRIBED})
 EVERY_CHANNEL = "*"
+#: A scope of (un)subscribing that stops and lifts nothing: the consent of one purpose says it already, and a channel is
+#: more than that. No caller can say it, since it cannot be the name of a channel.
+OF_PURPOSE = "#purpose"
 
 
 class Outcome(NamedTuple):
@@ -87,6 +90,9 @@ class Outcome(NamedTuple):
     machine: bool = False
     scope: str | None = None  # of (un)subscribing: a channel, or `*`; None: the message's channel
     reason: str | None = None  # in the sender's words; kept with what a suppression says of itself
+    url: str | None = None  # that was clicked: only a hash of it is kept, to tell links apart
+    smtp_code: str | None = None  # `550` or `5.1.1`
+    suppressed: SuppressionReason | None = None  # of `dropped`: why the sender's own list holds the address
 
     def fingerprint(self) -> bytes:
         """Eight bytes by which a repeat is known; none where the sender gave neither an id nor a time: then it happens
@@ -98,6 +104,10 @@ class Outcome(NamedTuple):
         parts = (self.type, self.scope or "", str(self.machine), *told)
         return blake2b("\x00".join(parts).encode(), digest_size=8).digest()
 
+    def link(self) -> bytes:
+        """Sixteen hex digits that stand for the link; none where nobody said which it was."""
+        return b"" if self.url is None else blake2b(self.url.encode(), digest_size=8).hexdigest().encode()
+
 
 class Sending(NamedTuple):
     """What an outcome is about: the message that a decision sent."""
@@ -106,6 +116,7 @@ class Sending(NamedTuple):
     kind: ContactKind | None  # None: nothing that says so is left
     variant: str | None = None  # `<message>@<version>.<variant>` where it is compared with others, else None
     aborted: bool = False  # its answer was `suppress`: it should not have been sent
+    channel: str | None = None  # where the kind is not known and the channel is
 
 
 class Consequences(NamedTuple):
@@ -114,6 +125,7 @@ class Consequences(NamedTuple):
     standing: Standing | None
     engaged: bool
     response: bool
+    soft: bool  # it counts towards the soft bounces after which a channel is left alone
     kept: bool  # its time is kept for pauses after it
     stop: tuple[str, SuppressionReason] | None  # scope and reason
     lift: tuple[str, SuppressionReason] | None
@@ -139,15 +151,19 @@ def consequences(outcome: Outcome, sending: Sending, kept: Iterable[OutcomeType]
     meaning = MEANINGS[outcome.type]
     # A refund is no second purchase: it wakes no pause and earns nothing.
     counts = not outcome.machine and (outcome.value is None or outcome.value >= 0)
-    channel = EVERY_CHANNEL if meaning.every_channel or sending.kind is None else sending.kind.channel
+    stop = meaning.stop if outcome.suppressed is None else outcome.suppressed
+    channel = sending.channel if sending.kind is None else sending.kind.channel
+    if meaning.every_channel or stop is SuppressionReason.COMPLAINT or channel is None:
+        channel = EVERY_CHANNEL
     scope = outcome.scope or channel
     return Consequences(
         standing=meaning.standing,
         engaged=meaning.engaged and counts,
         response=meaning.response and counts,
+        soft=outcome.type is OutcomeType.BOUNCED_SOFT,
         kept=counts and (outcome.type in ALWAYS_KEPT or outcome.type in kept),
-        stop=None if meaning.stop is None else (scope, meaning.stop),
-        lift=None if meaning.lift is None else (scope, meaning.lift),
+        stop=None if stop is None or scope == OF_PURPOSE else (scope, stop),
+        lift=None if meaning.lift is None or scope == OF_PURPOSE else (scope, meaning.lift),
         variant=None if sending.aborted else sending.variant,
     )
 

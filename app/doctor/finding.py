@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from app.core.shares import wilson
+from policy.rates import wilson
 
 
 class Severity(IntEnum):

@@ -2,9 +2,8 @@
 
     arrived → who_is_it → resolve (store) → judge → append (store) → tally
 
-Events are refused before decisions suffer: when too many bytes of them are being worked on, when the store has no room,
-or when so many decisions are in flight that one more would be late. A large batch is worked off in small pieces, with
-decisions in between.
+Events are refused before decisions suffer (`app.flows.room`), and when the store has no room. A large batch is worked
+off in small pieces, with decisions in between.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from app.core.events.quality import Found, Judged, Receipt, judge, letter_of_nob
 from app.core.events.who import Who, unwanted_kinds, who_is_it
 from app.core.identity import Alias
 from app.errors import Problem
+from app.flows.room import Room
 
 if TYPE_CHECKING:  # handed in by the composition root
     from app.store.events import EventStore
@@ -30,13 +30,6 @@ if TYPE_CHECKING:  # handed in by the composition root
 #: Events worked on in one go, in about a quarter of a millisecond; then decisions come first. All requests of a process
 #: take turns, so that it is one such piece between two decisions, however many come at once.
 PIECE = 16  # of some 15 µs each
-#: Bytes of bodies that a process works on at once; parsed, they take some five times as much memory.
-BYTES_AT_ONCE = 48 * 1024 * 1024
-#: A decision that would wait longer than this is one that events have to make way for.
-ROOM_S = 0.02
-#: Between two pieces decisions under way are waited for, so long at a time and so many times: a decision takes some
-#: 2 ms, and events wait a second without anybody noticing.
-WAY_S, WAY_MADE_MAX = 0.001, 4
 LOOK_EVERY_S = 0.5
 #: What is counted beside the results.
 PROPERTIES_DROPPED = "properties_dropped"
@@ -100,39 +93,27 @@ class Collector:
         self,
         bundle: Bundle,
         store: EventStore,
-        has_room: Callable[[float], bool],
-        in_flight: Callable[[], int],
+        room: Room,
         count: Callable[[str, int], None],
         chance: Callable[[int], bytes],
     ) -> None:
-        """`has_room(s)`: whether a decision begun now would wait less than so long; `in_flight()`: decisions being made
-        now. `count(result, n)` is for metrics, `chance(n)` gives random bytes. `hash_key` is set when the store was
-        reached."""
+        """`room` is shared with others that make way for decisions. `count(result, n)` is for metrics, `chance(n)`
+        gives random bytes. `hash_key` is set when the store was reached."""
         self._rules = bundle.events
         self._unwanted = unwanted_kinds(bundle)
         self._store = store
-        self._has_room = has_room
-        self._in_flight = in_flight
+        self.room = room
         self._count = count
         self._chance = chance
-        self._bytes = 0
-        self._turn = asyncio.Lock()
         self.hash_key = b""
 
     def admit(self) -> None:
         """Raises Problem: `rate_limited` when no event is taken now, `store_unavailable` before the store was seen."""
         if (shut := self._store.shut) is not None:
             raise Problem("rate_limited", shut.reason, retry_after_s=shut.retry_after_s)
-        if not self._has_room(ROOM_S):
-            raise Problem("rate_limited", "decisions come first: send it again", retry_after_s=1)
+        self.room.check()
         if not self.hash_key:
             raise Problem("store_unavailable", "the store was not reached yet", retry_after_s=1)
-
-    def hold(self, size: int) -> None:
-        """So many bytes more are being worked on; negative: fewer. Raises Problem `rate_limited`."""
-        if size > 0 and self._bytes + size > BYTES_AT_ONCE:
-            raise Problem("rate_limited", "too many events are being worked on: send it again", retry_after_s=1)
-        self._bytes += size
 
     async def collect(self, items: Sequence[Any], read: Callable[[Any], Arrived | Misfit], sender: str) -> Tally:
         """Collect events: when this returns, they are durable. `read` understands one item of their format; `sender` is
@@ -150,10 +131,10 @@ class Collector:
     async def _understood(self, items: Sequence[Any], read: Callable[[Any], Arrived | Misfit]) -> list[Understood]:
         """What each item says, and whom it is about."""
         understood: list[Understood] = []
-        async with self._turn:
+        async with self.room.turn:
             for index, item in enumerate(items):
                 if index % PIECE == PIECE - 1:
-                    await self._make_way()
+                    await self.room.make_way()
                 each = read(item)
                 understood.append((each, self._who(each)))
         return understood
@@ -166,10 +147,10 @@ class Collector:
     async def _judged(self, understood: Sequence[Understood], customers: Mapping[Alias, str], receipt: Receipt) -> Pile:
         """What becomes of each."""
         pile = Pile()
-        async with self._turn:
+        async with self.room.turn:
             for index, (each, who) in enumerate(understood):
                 if index % PIECE == PIECE - 1:
-                    await self._make_way()
+                    await self.room.make_way()
                 if isinstance(each, Misfit) or isinstance(who, Misfit):
                     misfit = each if isinstance(each, Misfit) else cast("Misfit", who)
                     pile.put_aside(index, letter_of_nobody(misfit, receipt, self.hash_key, index))
@@ -182,14 +163,6 @@ class Collector:
                 found = Found(who, customer, previous)
                 pile.add(index, judge(each, found, self._rules, receipt, self.hash_key, index))
         return pile
-
-    async def _make_way(self) -> None:
-        """Let decisions that are being made be finished, as far as they are in a moment."""
-        await asyncio.sleep(0)
-        for _ in range(WAY_MADE_MAX):
-            if not self._in_flight():
-                return
-            await asyncio.sleep(WAY_S)
 
     def _counted(self, tally: Tally) -> None:
         self._count("accepted", tally.accepted)

@@ -1,6 +1,7 @@
 """The way of an event from its shard's stream into its customer's features.
 
-    read → look up → drop repeats → who belongs to whom → fold → append to other streams → commit → watermarks, trim
+    read → look up → drop repeats → who belongs to whom → whose conversion it is → fold → append to other streams
+         → commit → watermarks, trim
 
 Everything before the commit may be done again, by this worker or by the next one: it changes nothing, or something
 that a repeat does not change any more. The commit is one step of the store: what was seen, the features, the position.
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from app.core.events.event import Collected
-from app.core.features.chunk import Chunk, Results
+from app.core.features.chunk import Chunk, Results, ids_of
 from app.core.features.working import work
 from app.errors import Problem
 from app.flows.share_shards import ShardShare
@@ -22,7 +23,7 @@ from app.flows.share_shards import ShardShare
 if TYPE_CHECKING:  # handed in by the composition root
     from app.core.features.chunk import Worked
     from app.core.features.plan import FoldPlan
-    from app.store.fold_steps import Backlog, Commit
+    from app.store.fold_steps import Backlog, Commit, Known
     from app.store.fold_store import FoldStore
     from app.store.shard_leases import Held, ShardLeases
     from app.store.watermarks import Watermarks
@@ -50,6 +51,16 @@ class Identity(Protocol):
         """Applies what entries link. Idempotent: a chunk that was not committed is applied again."""
 
 
+class Conversions(Protocol):
+    """Learns which decisions earned what."""
+
+    def concerns(self, entry: Collected) -> bool:
+        """Whether anything is to be done for an entry."""
+
+    async def apply(self, entries: Sequence[Collected]) -> None:
+        """Attributes what entries claim. Idempotent: a chunk that was not committed is applied again."""
+
+
 class EventWorker:
     """Works off the shards that it holds. One a process."""
 
@@ -62,6 +73,7 @@ class EventWorker:
         identity: Identity | None,
         count: Callable[[Results, int], None],
         trouble: Callable[[str], None],
+        conversions: Conversions | None = None,
     ) -> None:
         """`count(result, n)` is for metrics; `trouble(what)` for what went wrong and is tried again."""
         self._share = ShardShare(leases, store.begin)
@@ -71,6 +83,7 @@ class EventWorker:
         self._identity = identity
         self._count = count
         self._trouble = trouble
+        self._conversions = conversions
         self._alone: set[int] = set()  # shards that something went wrong with
         self._types_ms: dict[str, int] = {}  # what is to be told of event types
         self._told_ms: dict[int, int] = {}  # shard → what was told of it
@@ -169,6 +182,7 @@ class EventWorker:
                 self._share.forget(backlog.held)
         chunks = [(backlog, chunk, known) for backlog, (_, chunk), known in found if known is not None]
         await self._link([(chunk, chunk.linking(known.seen, known.erased)) for _, chunk, known in chunks])
+        await self._attribute([(chunk, known) for _, chunk, known in chunks])
         commits = [
             backlog.commit(chunk, work(self._plan, chunk, known.seen, known.stored, known.erased), known)
             for backlog, chunk, known in chunks
@@ -197,6 +211,21 @@ class EventWorker:
             raise
         except Exception as error:
             chunk.put_aside(entry, f"whom it links cannot be learnt (`{type(error).__name__}`)")
+
+    async def _attribute(self, chunks: Sequence[tuple[Chunk, Known]]) -> None:
+        """Have conversions attributed."""
+        if self._conversions is None:
+            return
+        entries = [
+            entry
+            for chunk, known in chunks
+            for entry in chunk.entries
+            if self._conversions.concerns(entry)
+            and known.seen.isdisjoint(ids_of(entry))
+            and entry.received_at_ms > known.erased.get(entry.customer, -1)
+        ]
+        if entries:
+            await self._conversions.apply(entries)
 
     async def _commit(self, commits: Sequence[Commit]) -> None:
         for commit, committed in zip(commits, await self._store.commit(commits), strict=True):

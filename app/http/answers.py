@@ -71,6 +71,11 @@ class DecisionAnswer(BaseModel):
         None, description="The customer's arm in each experiment that mattered here; absent where none did."
     )
     detail: str | None = Field(None, description="On what ground silence was taken for a permission.")
+    list_unsubscribe: dict[Literal["List-Unsubscribe", "List-Unsubscribe-Post"], str] | None = Field(
+        None,
+        description="Headers for the mail, where asked for by `unsubscribe` or the placement. Not part of what an "
+        "idempotency key repeats to the byte.",
+    )
     excluded: list[ExcludedAnswer] | None = Field(None, description="With `explain` only.")
 
 

@@ -32,7 +32,7 @@ ROUTES: tuple[tuple[str, str, str], ...] = (
     ("GET", "/docs", PUBLIC),
     ("GET", "/docs/", PUBLIC),
     ("GET POST", "/v1/unsubscribe/", PUBLIC),
-    ("POST", "/v1/webhooks/", PUBLIC),
+    ("GET POST", "/v1/webhooks/", PUBLIC),
     ("POST", "/v1/decide", "decide"),
     ("POST", "/v1/decide/batch", "decide"),
     ("GET", "/v1/decisions/", "read"),
@@ -57,6 +57,7 @@ ROUTES: tuple[tuple[str, str, str], ...] = (
     ("GET", "/v1/switches", "read"),
     ("GET", "/v1/switches/", "read"),
     ("PUT", "/v1/switches/", "admin"),
+    ("GET", "/v1/deliverability", "read"),
     ("GET", "/metrics", "read"),
 )
 

@@ -25,6 +25,7 @@ from app.flows.pace import Pace
 from app.http.decide import new_request_id
 from app.http.decide_body import EXAMPLE, GPC_HEADER, GPC_ON, BatchLine, parse_line
 from app.http.openapi import GPC_PARAMETER, PROBLEM_SCHEMA, problems, request_body
+from app.http.unsubscribe_links import LinksOfHost
 from app.spool import Spool, Untaken
 from app.telemetry import series
 from app.telemetry.traceparent import trace_context
@@ -60,9 +61,10 @@ class Gone(Exception):
 class LineDecider:
     """Answers lines."""
 
-    def __init__(self, services: Services, gpc: bool) -> None:
-        """`gpc`: the batch carried `Sec-GPC: 1`, which then holds for every line."""
+    def __init__(self, services: Services, gpc: bool, links: LinksOfHost | None = None) -> None:
+        """`gpc`: the batch carried `Sec-GPC: 1`, which then holds for every line. `links`: puts links into answers."""
         self._services = services
+        self._links = links
         self._gpc = gpc
         self._now_s = asyncio.get_running_loop().time
         metrics = services.metrics
@@ -102,6 +104,9 @@ class LineDecider:
             services.idempotency_of,
             self._gpc,
         )
+        links = self._links
+        if links is not None and request.unsubscribe:
+            links.check()
         watch.mark(ADMIT)
         answered = await services.decider.decide(request, watch, self._now_s() + request.budget_ms / 1000)
         if answered.unmet_durability:
@@ -109,6 +114,8 @@ class LineDecider:
         watch.mark(RESPOND)
         services.admission.answered()  # not in flight there, but in the processor time that it divides by decisions
         services.observer.answered(answered, watch, context, request.budget_ms, request.request_id)
+        if links is not None and (request.unsubscribe or links.by_default):
+            return links.added(answered.body, request)
         return answered.body
 
 
@@ -186,9 +193,17 @@ class Answers:
 class AnswerStream(Response):
     """The response: reads the request's body while it writes its own."""
 
-    def __init__(self, services: Services, pace: Pace, stopping: Callable[[], bool], gpc: bool = False) -> None:
+    def __init__(
+        self,
+        services: Services,
+        pace: Pace,
+        stopping: Callable[[], bool],
+        gpc: bool = False,
+        links: LinksOfHost | None = None,
+    ) -> None:
         super().__init__()
         self._gpc = gpc
+        self._links = links
         self._services = services
         self._pace = pace
         self._stopping = stopping
@@ -204,7 +219,7 @@ class AnswerStream(Response):
             self._pace.batches -= 1
 
     async def _stream(self, body: Body, send: Send) -> None:
-        answers, lines = Answers(send, body), LineDecider(self._services, self._gpc)
+        answers, lines = Answers(send, body), LineDecider(self._services, self._gpc, self._links)
         try:
             async with Spool(UNTAKEN_S) as spool:
                 batch = Batch(lines.answer, lines.refuse, self._pace, spool, self._stopping)
@@ -244,7 +259,8 @@ async def decide_batch(request: Request) -> Response:
     check_content(request.headers)
     state = request.app.state
     gpc = request.headers.get(GPC_HEADER.decode()) == GPC_ON.decode()
-    return AnswerStream(state.services, pace_of(state), lambda: state.drain.begun, gpc)
+    links = state.decide_endpoint.links.of(request.headers.get("host", "").encode("latin-1"))
+    return AnswerStream(state.services, pace_of(state), lambda: state.drain.begun, gpc, links)
 
 
 def check_content(headers: Headers) -> None:

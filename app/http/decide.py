@@ -26,6 +26,7 @@ from app.http.openapi import GPC_PARAMETER, answered, problems, request_body
 from app.http.problems import send_problem
 from app.http.protocol import FIRST_BYTE
 from app.http.reply import Reply
+from app.http.unsubscribe_links import UnsubscribeLinks
 from app.telemetry import series
 from app.telemetry.traceparent import trace_context
 from app.watch import ADMIT, RESPOND, Watch
@@ -47,6 +48,8 @@ class DecideEndpoint:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._decider = services.decider
+        self.links = UnsubscribeLinks(services)
+        self.links.warn()
         self._now_s = asyncio.get_running_loop().time
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -101,6 +104,8 @@ class DecideEndpoint:
             services.idempotency_of,
             given.get(GPC_HEADER) == GPC_ON,
         )
+        if request.unsubscribe:
+            self.links.check()
         admission = services.admission
         if not admission.has_room(request.budget_ms / 1000):
             services.metrics.count(series.SHED)
@@ -113,17 +118,20 @@ class DecideEndpoint:
             admission.in_flight -= 1
         if answered.unmet_durability:
             raise Problem("durability_unmet", "the store could not promise that the decision is on disk", None, 1)
+        body = answered.body
+        if request.unsubscribe or self.links.by_default:
+            body = self.links.added(body, request, given.get(b"host"))
         watch.mark(RESPOND)
         admission.answered()
         observe = partial(services.observer.answered, answered, watch, context, request.budget_ms, request.request_id)
         reply_headers = [_JSON, (b"server-timing", watch.server_timing())]
         if answered.replayed:
             reply_headers.append((b"idempotency-replayed", b"true"))
-        return Reply(200, reply_headers, answered.body, observe)
+        return Reply(200, reply_headers, body, observe)
 
 
 _JSON = (b"content-type", b"application/json")
-_READ_HEADERS = frozenset({b"authorization", b"idempotency-key", b"traceparent", GPC_HEADER})
+_READ_HEADERS = frozenset({b"authorization", b"host", b"idempotency-key", b"traceparent", GPC_HEADER})
 
 
 async def _body(receive: Receive) -> bytes | None:
@@ -171,6 +179,7 @@ router = APIRouter(tags=["decisions"], route_class=DecideRoute)
             "invalid_budget",
             "invalid_idempotency_key",
             "idempotency_key_reused",
+            "not_configured",
             "overloaded",
         ),
     },

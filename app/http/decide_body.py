@@ -52,6 +52,11 @@ class DecideBody(BaseModel):
     )
     explain: bool = Field(False, description="Return why each other candidate was not chosen.")
     dry_run: bool = Field(False, description="Decide, and write nothing.")
+    unsubscribe: bool | None = Field(
+        None,
+        description="Whether decisions that send marketing carry `list_unsubscribe`, the headers of a link (RFC 8058). "
+        "Absent: where the placement says so.",
+    )
 
 
 class BatchLine(DecideBody):
@@ -127,6 +132,7 @@ def _resolve(
         idempotency=idempotency,
         trace_id=trace_id,
         gpc=gpc or body.gpc,
+        unsubscribe=body.unsubscribe,
     )
 
 

@@ -18,7 +18,7 @@ from app.errors import Problem
 from app.telemetry import series
 
 if TYPE_CHECKING:
-    from app.flows.collect import Collector
+    from app.flows.room import Room
 
 GZIP = b"\x1f\x8b"
 GZIP_WINDOW = 16 + zlib.MAX_WBITS
@@ -84,20 +84,20 @@ def _refusal(request: Request, problem: Problem) -> Response:
 class Held:
     """The bytes of one request, held against what a process may hold; a context manager gives them back."""
 
-    def __init__(self, collector: Collector) -> None:
-        self._collector = collector
+    def __init__(self, room: Room) -> None:
+        self._room = room
         self._bytes = 0
 
     def __enter__(self) -> Held:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._collector.hold(-self._bytes)
+        self._room.hold(-self._bytes)
         self._bytes = 0
 
     def add(self, size: int) -> None:
         """Raises Problem `rate_limited`."""
-        self._collector.hold(size)
+        self._room.hold(size)
         self._bytes += size
 
 

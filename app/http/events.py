@@ -124,7 +124,7 @@ async def collect_events(request: Request) -> Response:
         if (problem := services.authenticator.scope_problem(headers, "collect")) is not None:
             raise problem
         services.collector.admit()
-        with Held(services.collector) as held:
+        with Held(services.collector.room) as held:
             body = await read_body(coming, request.headers.get("content-encoding"), held, limit)
             items, read = _items(request, body)
             tally = await services.collector.collect(items, read, services.authenticator.who(headers))

@@ -6,21 +6,19 @@ the customer sees it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Path, Request, Response
 
 from app.core.decision.ids import parse_id
+from app.core.heard import Heard, Take
 from app.errors import Problem
 from app.http import customer_bodies
 from app.http import outcome_bodies as bodies
 from app.http.customer_view import iso
 from app.http.openapi import answered, problems, request_body
-from app.store.outcomes import OutcomeStore, Told
-
-if TYPE_CHECKING:
-    from app.services import Services
+from app.store.outcomes import Told
 
 router = APIRouter(tags=["decisions"])
 
@@ -70,26 +68,15 @@ async def tell_outcome(request: Request, decision_id: Annotated[str, Path(exampl
         raise Problem("not_found", "a decision id is `dec_` and 28 hexadecimal digits")
     outcome = customer_bodies.parse(bodies.OUTCOME, await request.body()).outcome()
     told = Told(SOURCE, services.authenticator.who(request.scope["headers"]))
-    recorded = await _store(services).record(decision, outcome, told)
+    (taken,) = await services.outcome_taker.take([Heard(outcome, decision)], told)
+    if taken.status is Take.REJECTED:
+        raise Problem(taken.code, taken.detail)
     body = {
         "decision_id": decision_id,
         "type": outcome.type,
-        "at": iso(recorded.at_ms),
-        "applied": bool(recorded.effects),
-        "duplicate": recorded.duplicate,
-        "effects": recorded.effects,
+        "at": iso(taken.at_ms),
+        "applied": bool(taken.effects),
+        "duplicate": taken.status is Take.DUPLICATE,
+        "effects": taken.effects,
     }
     return Response(orjson.dumps(body), media_type="application/json")
-
-
-def _store(services: Services) -> OutcomeStore:
-    return OutcomeStore(
-        services.client,
-        services.keys,
-        services.fields,
-        services.hash_key,
-        services.bundle,
-        services.bundles,
-        services.decision_log,
-        strict=services.settings.durability == "strict",
-    )

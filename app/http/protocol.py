@@ -44,6 +44,9 @@ STREAMED = frozenset(
     | {b"/v1/" + name for name in (b"track", b"identify", b"alias", b"page", b"screen", b"group", b"batch")}
 )
 
+#: What is under it has a limit of its own as well.
+WEBHOOKS = b"/v1/webhooks/"
+
 LINGER_S = 2.0  # enough for what is in flight on a slow line (nginx's `lingering_timeout` is 5 s)
 
 
@@ -292,4 +295,5 @@ class DecisionProtocol(HttpToolsProtocol):
     def _is_streamed(self) -> bool:
         if self._in_head or self.cycle.response_complete:  # what nobody reads any more is no stream
             return False
-        return self.scope["raw_path"] in STREAMED
+        path = self.scope["raw_path"]
+        return path in STREAMED or path.startswith(WEBHOOKS)

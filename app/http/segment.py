@@ -136,7 +136,7 @@ async def _collect(request: Request, kind: str | None) -> Response:
         limit = services.settings.events_body_limit_bytes
         sender = _sender_by_head(request, services.authenticator)
         services.collector.admit()
-        with Held(services.collector) as held:
+        with Held(services.collector.room) as held:
             if sender is None:
                 limit = min(limit, KEYLESS_BYTES_MAX)
             body = await read_body(coming, request.headers.get("content-encoding"), held, limit)

@@ -21,6 +21,7 @@ from app.core.keeping import Keeping
 from app.errors import Problem
 from app.store import keys as key_names
 from app.store.keys import Keys
+from app.store.profile import SUPPRESSION_COUNT
 from app.store.scripts import Call, Script
 
 GIVE_BACK = Script.load("give_back.lua")
@@ -138,6 +139,14 @@ class Aliases:
                 else:
                     pipeline.expire(key, keep_s, nx=key not in told_now)
         await pipeline.execute()
+
+    async def renew_as_held(self, customers: Sequence[str]) -> None:
+        """Of customers of whom it is to be seen first whether they are suppressed."""
+        pipeline = self.client.pipeline(transaction=False)
+        for customer in customers:
+            pipeline.hexists(self.keys.profile(customer), SUPPRESSION_COUNT)
+        held = await pipeline.execute()
+        await self.renew_many([Renewal(name, (), bool(each)) for name, each in zip(customers, held, strict=True)])
 
     async def _set_if_free(
         self, writes: Sequence[CustomerWrite], wanted: Sequence[Sequence[bytes]]

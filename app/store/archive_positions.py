@@ -1,5 +1,5 @@
-"""How far the archive is: reading the shards' streams from there, and a lease on each group of shards with what is
-known of it.
+"""How far the archive of one stream is: reading it from there in all shards, and a lease on each group of shards with
+what is known of it.
 
 A group is taken (`take`), worked on, and given back. Its token fences: who lost it writes nothing more. What is known
 of it is one value and moves in one step; only after that are the streams' workers told that they may trim
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple, cast
 
 from redis.asyncio import Redis
@@ -18,6 +19,7 @@ from redis.exceptions import ResponseError
 from app.core.events.entry import encode
 from app.core.events.event import Collected
 from app.store.archive_known import START, Known
+from app.store.archive_sources import EVENTS, SOURCES, Source
 from app.store.events import FIELD
 from app.store.keys import CTL_ARCHIVE, Keys, archive_group
 from app.store.scripts import Call, Script
@@ -30,8 +32,8 @@ LEASE_MS = 10_000
 AGAIN_S = 0.05
 #: Entries of one shard that one question asks for.
 PAGE = 2_000
-#: In the hash of a shard's worker: up to which entry it may trim.
-ARCHIVED = b"archived"
+#: In the hash of a shard's worker: up to which event it may trim.
+ARCHIVED = EVENTS.archived
 POSITION = b"position"
 
 
@@ -39,7 +41,8 @@ class Entry(NamedTuple):
     """An entry of a stream as it lies there."""
 
     id: bytes
-    raw: bytes
+    raw: bytes  # of an event, all that it is
+    fields: Mapping[bytes, bytes] = MappingProxyType({})  # of other streams' entries
 
 
 class LostGroup(Exception):
@@ -66,21 +69,33 @@ class Taken:
         await self._write(0, b"")
 
     async def _write(self, lease_ms: int, state: bytes) -> None:
-        call = Call((archive_group(self.group),), (b"%d" % self._token, b"%d" % lease_ms, state))
+        call = Call((self._store.key(self.group),), (b"%d" % self._token, b"%d" % lease_ms, state))
         if not (await KEEP.run(self._store.client, [call])).replies[0]:
             raise LostGroup
 
 
 class ArchivePositions:
-    """All of these raise redis errors."""
+    """Of one stream of each shard. All of these raise redis errors."""
 
-    def __init__(self, client: Redis, keys: Keys) -> None:
+    def __init__(self, client: Redis, keys: Keys, source: Source = EVENTS) -> None:
         self.client = client
         self.keys = keys
+        self.source = source
+
+    def of(self, source: Source) -> ArchivePositions:
+        """The same of another stream."""
+        return ArchivePositions(self.client, self.keys, source)
+
+    def key(self, group: int) -> bytes:
+        """Where what is known of a group lies."""
+        return archive_group(group, self.source.name)
+
+    def _stream(self, shard: int) -> bytes:
+        return self.source.stream(self.keys, shard)
 
     async def take(self, group: int, owner: str) -> Taken | None:
         """Take a group; None while somebody else has it."""
-        call = Call((archive_group(group),), (owner.encode(), b"%d" % LEASE_MS))
+        call = Call((self.key(group),), (owner.encode(), b"%d" % LEASE_MS))
         (taken,) = (await TAKE.run(self.client, [call])).replies
         return None if taken is None else Taken(self, group, int(taken[0]), Known.unpacked(taken[1]))
 
@@ -95,7 +110,7 @@ class ArchivePositions:
 
     async def known(self, group: int) -> Known:
         """What is known of a group, without taking it."""
-        return Known.unpacked(cast("bytes", await self.client.hget(archive_group(group), "state") or b""))
+        return Known.unpacked(cast("bytes", await self.client.hget(self.key(group), "state") or b""))
 
     async def now_ms(self) -> int:
         """The store's clock."""
@@ -113,22 +128,27 @@ class ArchivePositions:
             pipeline = self.client.pipeline(transaction=False)
             for shard, position in left.items():
                 end = b"+" if up_to is None else up_to.get(shard, START)
-                pipeline.xrange(self.keys.events(shard), b"(" + position, end, PAGE)
+                pipeline.xrange(self._stream(shard), b"(" + position, end, PAGE)
             pages = await pipeline.execute()
             for shard, page in zip(list(left), pages, strict=True):
-                found[shard] += [Entry(entry, fields.get(FIELD, b"")) for entry, fields in page]
+                found[shard] += [self._entry(entry, fields) for entry, fields in page]
                 if len(page) < PAGE:
                     del left[shard]
                 else:
                     left[shard] = page[-1][0]
         return found
 
+    def _entry(self, entry: bytes, fields: Mapping[bytes, bytes]) -> Entry:
+        if self.source is EVENTS:
+            return Entry(entry, fields.get(FIELD, b""))
+        return Entry(entry, b"", fields)
+
     async def ends(self, shards: Iterable[int]) -> dict[int, bytes]:
         """The newest entry of each shard's stream."""
         pipeline = self.client.pipeline(transaction=False)
         wanted = list(shards)
         for shard in wanted:
-            pipeline.xrevrange(self.keys.events(shard), count=1)
+            pipeline.xrevrange(self._stream(shard), count=1)
         return {
             shard: found[0][0] if found else START
             for shard, found in zip(wanted, await pipeline.execute(), strict=True)
@@ -138,7 +158,7 @@ class ArchivePositions:
         """From now on the shards' workers trim nothing that is not archived."""
         pipeline = self.client.pipeline(transaction=False)
         for shard in shards:
-            pipeline.hsetnx(self.keys.worker(shard), ARCHIVED, START)
+            pipeline.hsetnx(self.keys.worker(shard), self.source.archived, START)
         await pipeline.execute()
 
     async def append(self, events: Iterable[Collected]) -> dict[int, bytes]:
@@ -155,21 +175,25 @@ class ArchivePositions:
         Raises TimeoutError while an archiver runs."""
         pipeline = self.client.pipeline(transaction=False)
         for shard in range(self.keys.shards):
-            pipeline.hdel(self.keys.worker(shard), ARCHIVED)
+            pipeline.hdel(self.keys.worker(shard), *(source.archived for source in SOURCES))
         pipeline.delete(CTL_ARCHIVE)
         await pipeline.execute()
-        for group in range(groups):
-            taken = await self.take_within(group, "forget", LEASE_MS / 1000)
-            if taken is None:
-                raise TimeoutError("an archiver runs: stop it before it is forgotten")
-            await taken.keep(Known(taken.known.batches))
-            await taken.give_back()
+        for source in SOURCES:
+            for group in range(groups):
+                await self.of(source)._forget(group)
+
+    async def _forget(self, group: int) -> None:
+        taken = await self.take_within(group, "forget", LEASE_MS / 1000)
+        if taken is None:
+            raise TimeoutError("an archiver runs: stop it before it is forgotten")
+        await taken.keep(Known(taken.known.batches))
+        await taken.give_back()
 
     async def acknowledge(self, positions: Mapping[int, bytes]) -> None:
         """The shards' workers may trim up to here."""
         pipeline = self.client.pipeline(transaction=False)
         for shard, position in positions.items():
-            pipeline.hset(self.keys.worker(shard), ARCHIVED, position)
+            pipeline.hset(self.keys.worker(shard), self.source.archived, position)
         await pipeline.execute()
 
     async def whole_from_ms(self, shards: Iterable[int], now_ms: int) -> int:
@@ -177,7 +201,7 @@ class ArchivePositions:
         pipeline = self.client.pipeline(transaction=False)
         wanted = list(shards)
         for shard in wanted:
-            pipeline.xinfo_stream(self.keys.events(shard))
+            pipeline.xinfo_stream(self._stream(shard))
         since = 0
         for info in await pipeline.execute(raise_on_error=False):
             if isinstance(info, ResponseError):
@@ -197,7 +221,7 @@ class ArchivePositions:
         return None if stored is None else stored.decode()
 
     async def anything_archived(self, groups: int) -> bool:
-        return any([(await self.known(group)).positions for group in range(groups)])
+        return any([(await self.of(source).known(group)).positions for source in SOURCES for group in range(groups)])
 
     async def with_erasures(self, shards: Iterable[int]) -> list[int]:
         """Those of these shards of which a customer was ever erased."""

@@ -39,6 +39,7 @@ SHOWN_MAX = 100
 #: Shards whose counts are read at once. With 40 variants that takes 0.1 ms, which a decision behind them waits.
 SHARDS_AT_ONCE = 4
 ON, OFF = "on", "off"
+NO_HISTORY = b"-"  # how `switch.lua` is told that there must be none
 #: How long `strict` durability waits for the disk before it answers 503 `durability_unmet`.
 DURABLE_WITHIN_MS = 1_000
 YEAR_10000_MS = 253_402_300_800_000
@@ -199,6 +200,31 @@ class ControlStore:
             await self._turn(kind, name, _value(switch), Change(kind, name, OFF, by, why, until_ms, now_ms, key))
         return switch
 
+    async def board(self) -> tuple[tuple[Switch, ...], tuple[Change, ...], bytes]:
+        """What is off, the whole history, newest first, and its newest entry as it lies in the store, all of one
+        moment; for `brake`."""
+        with _store_errors("nothing was changed"):
+            pipeline = self._client.pipeline(transaction=True)
+            pipeline.hvals(CTL_SWITCHES)
+            pipeline.lrange(CTL_SWITCHES_LOG, 0, HISTORY_MAX - 1)
+            values, entries = await pipeline.execute()
+        return (
+            tuple(switch for switch, _ in _readable(values)),
+            tuple(_changes(entries)),
+            entries[0] if entries else b"",
+        )
+
+    async def brake(self, message: str, by: str, why: str, newest: bytes, now_ms: int) -> bytes | None:
+        """Turn a message off, unless anybody turned anything since `newest` was the newest entry of the history: who
+        lifts a brake is not overruled by a process that has not heard of it. The newest entry then; None where it was
+        refused. Raises Problem `store_unavailable`, `durability_unmet`."""
+        kind = SwitchKind.MESSAGE
+        switch, change = Switch(kind, message, by, why, None, now_ms), Change(kind, message, OFF, by, why, None, now_ms)
+        call = _call(kind, message, _value(switch), b"", change)
+        with _store_errors():
+            turned = await self._run(call._replace(args=(*call.args, newest or NO_HISTORY)))
+        return orjson.dumps(change._asdict()) if turned else None
+
     async def turn_on(self, kind: SwitchKind, name: str, by: str | None, why: str | None, key: str = "") -> None:
         """Turn something on again; harmless where it is on. Raises Problem `durability_unmet`."""
         with _store_errors():
@@ -206,11 +232,13 @@ class ControlStore:
             await self._turn(kind, name, b"", Change(kind, name, ON, by, why, None, now_ms, key))
 
     async def _turn(self, kind: SwitchKind, name: str, value: bytes, change: Change) -> None:
-        ran = await SWITCH.run(
-            self._client, [_call(kind, name, value, b"", change)], DURABLE_WITHIN_MS if self._strict else 0
-        )
+        await self._run(_call(kind, name, value, b"", change))
+
+    async def _run(self, call: Call) -> bool:
+        ran = await SWITCH.run(self._client, [call], DURABLE_WITHIN_MS if self._strict else 0)
         if self._strict and not ran.on_disk:
             raise Problem("durability_unmet", "the switch was turned, but the store did not confirm that it is on disk")
+        return bool(ran.replies[0])
 
 
 def _places(compared: Sequence[VariantKey]) -> dict[bytes, int]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from redis.asyncio import Redis
 
@@ -131,11 +131,13 @@ class CustomerStore:
         return await follow(customer, once)
 
     async def lift(self, customer: str, scope: str, reasons: Sequence[SuppressionReason], why: str = "") -> Lifted:
-        """Lift suppressions of one scope; raises Problem `unknown_customer`."""
+        """Lift suppressions of one scope, and of a channel those of groups within it; raises Problem
+        `unknown_customer`."""
 
         async def once(customer: str) -> Lifted | MovedTo:
             await self._fields.ensure([f"w:{self._who}"])
             fields = [suppression_field(scope, reason) for reason in reasons]
+            fields += await self._of_groups(customer, scope, reasons)
             args = (b"%d" % (self._keeping.profile_s * 1000), *self._signed(why), *fields)
             (reply,) = await self._run(LIFT, [Call(self._profile_and_history(customer), args)])
             if reply[0] == MERGED:
@@ -148,6 +150,13 @@ class CustomerStore:
             return Lifted(customer, version, tuple(suppression_of(field, None).reason for field in lifted), left)
 
         return await follow(customer, once)
+
+    async def _of_groups(self, customer: str, channel: str, reasons: Sequence[SuppressionReason]) -> list[bytes]:
+        """Where suppressions of groups within a channel lie."""
+        with store_errors():
+            held = cast("list[bytes]", await self._client.hkeys(self._keys.profile(customer)))
+        inside, wanted = f"-{channel}/".encode(), tuple(f":{reason}".encode() for reason in reasons)
+        return [field for field in held if field.startswith(inside) and field.endswith(wanted)]
 
     async def _found(self, writes: Sequence[CustomerWrite]) -> Sequence[CustomerWrite]:
         """Whom each is about. An alias that is linked to nobody is linked to its own customer from now on: who comes to

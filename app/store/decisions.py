@@ -21,6 +21,7 @@ from app.core.decision.commit import (
     Kept,
     Late,
     Moved,
+    NewContact,
     Outcome,
     Reading,
     Refused,
@@ -50,6 +51,8 @@ DECISION_TTL_S = 35 * 86_400
 BASE_BYTES = 13
 #: What a stream adds to a record: its id, lengths, its share of a node.
 STREAM_ENTRY_BYTES = 40
+#: The decision log is trimmed with every so many commits of a process: it grows by some nodes meanwhile.
+TRIM_EVERY = 16
 #: How long strict mode waits for the disk.
 DURABLE_WITHIN_MS = 500
 BODY_HASH_BYTES = 16
@@ -65,7 +68,7 @@ REFUSALS = frozenset(
 #: Refusals that say the connection leads to the wrong place.
 MISPLACED = frozenset({"READONLY", "MASTERDOWN", "LOADING"})
 
-COMMIT = Script.load("commit.lua")
+COMMIT = Script.load("commit.lua", "trim_stream.lua")
 RELEASE = Script.load("release.lua")
 LET_STAND = Script.load("let_stand.lua")
 MERGE_CONTACTS = Script.load("merge_contacts.lua")
@@ -104,6 +107,12 @@ class DecisionStore:
         self.hash_key = b""
         self._log_bytes = log_bytes_per_shard
         self._record_bytes = 1024.0  # a moving average, with what the stream adds
+        self._commits = 0
+        self._reward_windows_ms = {
+            placement.id: placement.reward.window_ms
+            for placement in bundle.placements.values()
+            if placement.reward is not None
+        }
         kept_s = bundle.decisions_retention_s
         self._log_ms = b"" if kept_s is None else b"%d" % (kept_s * 1000)
         self._decision_ttl_s = b"%d" % (DECISION_TTL_S if kept_s is None else min(DECISION_TTL_S, kept_s))
@@ -204,7 +213,7 @@ class DecisionStore:
     async def commit(self, intent: Intent, deadline: float) -> Outcome:
         """One atomic round trip (two when the store has forgotten the script)."""
         keys = self._keys_of(intent.customer)
-        words = self._script_keys(keys, intent), self._commit_args(intent)
+        words = self._commit_words(keys, intent)
         try:
             reply, *synced = await self._commit_call(_packed(COMMIT, *words), deadline)
             if isinstance(reply, ReplyError) and self._kind(reply) == "NOSCRIPT":
@@ -265,14 +274,37 @@ class DecisionStore:
         names.extend(keys.decision(new.decision_id.encode()) for new in intent.contacts)
         return names
 
-    def _commit_args(self, intent: Intent) -> list[bytes]:
+    def _commit_words(self, keys: CustomerKeys, intent: Intent) -> tuple[list[bytes], list[bytes]]:
+        """Keys and arguments of the commit."""
+        names, due = self._script_keys(keys, intent), self._due(intent) if self._reward_windows_ms else []
+        if due:
+            names.append(self._keys.due(keys.shard))
+        entries_max = self._log_entries_max(len(intent.record))
+        self._commits += 1
+        trims = self._commits % TRIM_EVERY == 0
+        if trims:
+            names.append(self._keys.worker(keys.shard))
+        return names, self._commit_args(intent, b"%d" % entries_max if trims else b"", due)
+
+    def _due(self, intent: Intent) -> list[bytes]:
+        """When the windows of rewarded sends close, and what they are: their ids, and the kinds of their contacts."""
+        found = []
+        for new in intent.contacts:
+            window_ms = self._reward_windows_ms.get(new.contact.kind.placement)
+            if window_ms is not None:
+                closes_ms = reserved_at_ms(new.contact.decision) + window_ms
+                member = self.ledger.encode(new.contact)
+                found += [b"%d" % closes_ms, member[:14] + member[14:].partition(b",")[0]]
+        return found
+
+    def _commit_args(self, intent: Intent, entries_max: bytes, due: list[bytes]) -> list[bytes]:
         idempotency = intent.idempotency
         args = [
             b"*" if intent.general_version is None else b"%d" % intent.general_version,
             b"-" if intent.ledger_version is None else b"%d" % intent.ledger_version,
             b"%d" % intent.commit_by_ms,
             intent.record,
-            b"%d" % self._log_entries_max(len(intent.record)),
+            entries_max,
             b"" if idempotency is None else _kept_value(intent, idempotency),
             b"0" if idempotency is None else b"%d" % IDEMPOTENCY_TTL_S,
             b"%d" % self._bundle.ledger_retention_s,
@@ -281,13 +313,21 @@ class DecisionStore:
             intent.customer.encode(),
             b"%d" % self._bundle.profile_retention_s,
             self._log_ms,
+            b"%d" % (len(due) // 2),
         ]
         for new in intent.contacts:
             args.append(b"%d" % new.contact.not_before_ms)
             args.append(self.ledger.encode(new.contact))
+        args += due
+        args += [self._tail(new) for new in intent.contacts]
         for trial, arm in intent.exposures:
             args += (exposure_field(self._registry.id_of(exposure_name(trial))), arm.encode(), trial.encode())
         return args
+
+    def _tail(self, new: NewContact) -> bytes:
+        """What outcomes need to know of a contact without looking into the log: its kind, and its variant."""
+        kind = self.ledger.encode(new.contact)[14:].partition(b",")[0]
+        return b" %b %b" % (kind, new.variant.encode()) if new.variant else b" " + kind
 
     def _log_entries_max(self, record_bytes: int) -> int:
         """How many records of the usual size fit the shard's share of the log."""

@@ -17,6 +17,7 @@ from app.core.decision.record import heading_of
 from app.core.erasure import Job, names_one_of
 from app.core.events.entry import decode, decode_letter, encode
 from app.core.events.event import Letter
+from app.core.outcome_stream import whose
 from app.store import keys as key_names
 from app.store.customer_trouble import store_errors
 from app.store.decision_log import ABORTED, RECORD
@@ -25,6 +26,7 @@ from app.store.events import FIELD
 from app.store.fold_store import CARRIED_TO
 from app.store.keys import CTL_CLAIMS_DUE, Keys
 from app.store.profile import GENERAL_VERSION, MERGE
+from app.store.sendings import Pointer
 from app.store.stream_pages import pages
 
 #: Up to so many names are looked for in an entry's bytes before it is decoded.
@@ -114,7 +116,7 @@ class Sweeps:
         return found
 
     async def decisions(self, jobs: Sequence[Job]) -> Counter[str]:
-        """Records of decisions from before the erasure, with what hangs on their ids."""
+        """Records of decisions from before the erasure, with what the outcome streams say of them."""
         found: Counter[str] = Counter()
         with store_errors():
             for shard, of_name in self._by_shard(jobs).items():
@@ -129,6 +131,26 @@ class Sweeps:
                             found[job.erasure] += 1
                     if gone:
                         await self._client.xdel(stream, *gone)
+            found.update(await self._outcome_streams(jobs))
+        return found
+
+    async def _outcome_streams(self, jobs: Sequence[Job]) -> Counter[str]:
+        """What happened to what was sent before the erasure, and what it earned. A reward may lie in the shard of whom
+        the customer was when it was decided."""
+        found: Counter[str] = Counter()
+        of_name = _by_name(jobs)
+        for shard in self._by_shard(jobs):
+            stream = self._keys.outcome_stream(shard)
+            async for entries in pages(self._client, stream):
+                gone = []
+                for entry, fields in entries:
+                    about = whose(fields)
+                    job = None if about is None else of_name.get(about[0])
+                    if about is not None and job is not None and about[1] <= job.erased_ms:
+                        gone.append(entry)
+                        found[job.erasure] += 1
+                if gone:
+                    await self._client.xdel(stream, *gone)
         return found
 
     async def receipts(self, jobs: Sequence[Job]) -> Counter[str]:
@@ -161,7 +183,7 @@ class Sweeps:
             if value is None:
                 continue
             if key.kind == b"d":
-                job = of_name.get(value.partition(b" ")[2].decode())
+                job = of_name.get(value.partition(b" ")[2].partition(b" ")[0].decode())  # a kind may follow
                 decision = parse_id(key.rest.decode())
                 at_ms = decision.at_ms if decision is not None else 0
             else:

@@ -12,7 +12,11 @@ its shard, carry the same hash tag, so that a decision's read and its commit eac
     {s017}:m:<customer>        hash    customers who are becoming this one, and how far that is
     {s017}:d:<decision>        string  decision id → customer, for outcomes that come late
     {s017}:o:<decision>        hash    what happened to what was sent, in the slot of the customer it counts for
+    {s017}:w:<customer>        hash    what is known of a customer's mail beyond single decisions
     {s017}:decisions           stream  decision log
+    {s017}:outcomes            stream  what happened to what was sent, and what each decision earned
+    {s017}:due                 zset    decisions that earn something, by when their window closes
+    {s017}:watch:<hour>        hash    contacts of an hour by what is known of them, for the deliverability watch
     {s017}:variants            hash    what variants that are compared earned
     {s017}:events              stream  what customers did, as it was collected
     {s017}:dead                stream  what could not be taken of it, and why
@@ -20,6 +24,10 @@ its shard, carry the same hash tag, so that a decision's read and its commit eac
     {s017}:seen:<gen>:<bucket> set     64-bit ids of events that were worked off
     id:<kind>:<keyed hash>     string  identity: alias → customer
     idc:<kind>:<keyed hash>    hash    which customers an identity was told together with, and when first
+    wht:<hash>                 string  a provider's proof that may be used once, and what for
+    pm:<hash>                  string  a provider's id of a mail → decision id
+    pmw:<hash>                 hash    what was said of a mail whose decision is not known yet
+    rcp:<keyed hash>           hash    what was said of a recipient who is not known yet
     ctl:…                              small control facts; their own slots
 
 The number of shards is fixed for the life of a deployment (`app.store.deployment.claim_shards` holds it to that).
@@ -34,6 +42,8 @@ CTL_EVENTS_CONSUMED = b"ctl:events_consumed"  # exists once a worker reads event
 CTL_CLAIMS_DUE = b"ctl:claims_due"  # identities whose owner is settled at a time
 CTL_ARCHIVE = b"ctl:archive"  # which archive is this store's
 CTL_BACKFILLED = b"ctl:backfilled"  # lanes that were filled from history, by shard, and features
+CTL_DELIVERABILITY = b"ctl:deliverability"  # what the deliverability watch found last
+CTL_DELIVERABILITY_TURN = b"ctl:deliverability_turn"  # whose turn it is to look
 CTL_ERASURES = b"ctl:erasures"  # erasures that are not done, by when somebody was last at them
 CTL_FIELDS = b"ctl:fields"
 CTL_FOLD_PLANS = b"ctl:fold_plans"  # which lanes a digest of a plan stands for
@@ -43,6 +53,7 @@ CTL_SHARDS = b"ctl:shards"
 CTL_SWITCHES = b"ctl:switches"
 CTL_SWITCHES_LOG = b"{ctl:switches}:log"  # the hash tag puts it beside the switches: one script writes both
 CTL_WATERMARKS = b"ctl:watermarks"  # until when events of a type, and of a shard, are complete
+CTL_WEBHOOK_PUZZLES = b"ctl:webhook_puzzles"  # stream of what the webhook door did not understand
 CTL_WORKERS = b"ctl:workers"  # event workers, by their last sign of life
 
 
@@ -119,6 +130,20 @@ class Keys:
         """The decision log of a shard."""
         return self._prefixes[shard][3]
 
+    def outcome_stream(self, shard: int) -> bytes:
+        """What happened to what was sent to the shard's customers, and what each decision earned."""
+        return b"{s%03d}:outcomes" % shard
+
+    def due(self, shard: int) -> bytes:
+        """Decisions whose reward is to be worked out (id in 14 bytes, then the kind of their contact), by when their
+        window closes (Unix ms)."""
+        return b"{s%03d}:due" % shard
+
+    def watch(self, shard: int, hour: int) -> bytes:
+        """How many contacts that were decided in an hour (Unix ms // 3,600,000) became what:
+        `<placement>/<message>/<domain class>:<letter>`; the letters are those of `app.core.deliverability`."""
+        return b"{s%03d}:watch:%d" % (shard, hour)
+
     def variants(self, shard: int) -> bytes:
         """What variants of messages earned among the shard's customers: `<message>@<version>.<variant>:n` sends, `:r`
         responses."""
@@ -144,6 +169,10 @@ class Keys:
         """Where a decision that was sent keeps its customer; the id itself carries the shard."""
         return self._prefixes[shard][5] + decision_id
 
+    def mail(self, customer: str) -> bytes:
+        """What is known of a customer's mail beyond single decisions (outcome.lua describes it)."""
+        return b"{s%03d}:w:%b" % (self.shard_of(customer), customer.encode())
+
     def outcomes(self, shard: int, decision_id: bytes) -> bytes:
         """What happened to what a decision sent. `shard` is that of the customer, who may be another one by now than
         the id's: outcomes lie where they count."""
@@ -158,6 +187,21 @@ def identity(kind: str, keyed_hash: str) -> bytes:
 def claims(kind: str, keyed_hash: str) -> bytes:
     """Which customers an identity was told together with, and when first."""
     return f"idc:{kind}:{keyed_hash}".encode()
+
+
+def message(message: bytes) -> bytes:
+    """Which decision a provider's id of a mail (`app.core.heard.message_hash`) is of."""
+    return b"pm:" + message.hex().encode()
+
+
+def waiting_for_message(message: bytes) -> bytes:
+    """What was said of a mail whose decision is not known yet."""
+    return b"pmw:" + message.hex().encode()
+
+
+def waiting_for_recipient(keyed_hash: str) -> bytes:
+    """What was said of a recipient who is linked to nobody yet; the hash is the identity's, of `email_sha256`."""
+    return b"rcp:" + keyed_hash.encode()
 
 
 def identity_of(key: bytes) -> tuple[str, str] | None:
@@ -182,9 +226,14 @@ def customer_of_profile(key: bytes) -> str:
     return key.partition(b":p:")[2].decode()
 
 
-def archive_group(group: int) -> bytes:
-    """How far the archive of a group of shards is, and who writes it."""
-    return b"ctl:archive:%d" % group
+def archive_group(group: int, dataset: str = "events") -> bytes:
+    """How far the archive of one stream of a group of shards is, and who writes it."""
+    return b"ctl:archive:%d" % group if dataset == "events" else f"ctl:archive:{dataset}:{group}".encode()
+
+
+def webhook_ticket(hashed: str) -> bytes:
+    """What a provider's proof was used for, where it may be used once."""
+    return f"wht:{hashed}".encode()
 
 
 def identity_prefix(kind: str) -> bytes:

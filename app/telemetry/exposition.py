@@ -23,11 +23,11 @@ def render(snapshots: Iterable[Snapshot], build: Mapping[str, str]) -> bytes:
     """The whole answer of `/metrics`. `build` are the labels of `nextbest_build_info`."""
     lines: list[str] = []
     for family, found in merge(snapshots).items():
-        lines += _header(family.name, family.kind, family.help)
+        lines += header(family.name, family.kind, family.help)
         for (names, values), numbers in found.items():
             lines += _samples(family, names, values, numbers)
-    lines += _header("build_info", "gauge", "What is running; always 1.")
-    lines.append(_sample("build_info", tuple(build), tuple(build.values()), "1"))
+    lines += header("build_info", "gauge", "What is running; always 1.")
+    lines.append(sample("build_info", tuple(build), tuple(build.values()), "1"))
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -57,22 +57,24 @@ def _is_idle_overflow(family: Family, labels: Labels, numbers: Sequence[int]) ->
 
 def _samples(family: Family, names: Labels, values: Labels, numbers: list[int]) -> Iterator[str]:
     if family.kind != "histogram":
-        yield _sample(family.name, names, values, str(numbers[0]))
+        yield sample(family.name, names, values, str(numbers[0]))
         return
     *buckets, total_ns = numbers
     bounds = [*(_seconds(bound) for bound in family.bounds_ns), "+Inf"]
     so_far = list(accumulate(buckets))
     for bound, cumulated in zip(bounds, so_far, strict=True):
-        yield _sample(f"{family.name}_bucket", (*names, "le"), (*values, bound), str(cumulated))
-    yield _sample(f"{family.name}_sum", names, values, _seconds(total_ns))
-    yield _sample(f"{family.name}_count", names, values, str(so_far[-1]))
+        yield sample(f"{family.name}_bucket", (*names, "le"), (*values, bound), str(cumulated))
+    yield sample(f"{family.name}_sum", names, values, _seconds(total_ns))
+    yield sample(f"{family.name}_count", names, values, str(so_far[-1]))
 
 
-def _header(name: str, kind: str, text: str) -> list[str]:
+def header(name: str, kind: str, text: str) -> list[str]:
+    """What stands before the series of a family."""
     return [f"# HELP {PREFIX}{name} {_escape_help(text)}", f"# TYPE {PREFIX}{name} {kind}"]
 
 
-def _sample(name: str, names: Labels, values: Labels, number: str) -> str:
+def sample(name: str, names: Labels, values: Labels, number: str) -> str:
+    """One line of a series; values may hold anything."""
     labels = ",".join(f'{label}="{_escape(value)}"' for label, value in zip(names, values, strict=True))
     return f"{PREFIX}{name}{{{labels}}} {number}" if labels else f"{PREFIX}{name} {number}"
 

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 from app.core.events.event import Misfits
 from app.core.features.chunk import Results
+from app.core.webhooks.registry import NAMES as PROVIDERS
 from app.errors import PROBLEMS as PROBLEM_CODES
 from policy.codes import Degraded, Step
 
@@ -124,6 +125,16 @@ EVENTS = Family(
     "events_total", "counter", "Events by what became of them: accepted, undeclared, or why they were put aside.",
     ("result",), _each(("accepted", "undeclared", *Misfits)),
 )  # fmt: skip
+WEBHOOK_RESULTS = ("accepted", "duplicate", "ignored", "unknown", "rejected")
+WEBHOOK_ITEMS = Family(
+    "webhook_items_total", "counter", "What providers said, by what became of it; `unknown` is kept for people to see.",
+    ("provider", "result"),
+    tuple((name, result) for name in PROVIDERS for result in WEBHOOK_RESULTS),
+)  # fmt: skip
+WEBHOOKS_REFUSED = Family(
+    "webhooks_refused_total", "counter", "Deliveries of providers that were refused whole, by problem code.",
+    ("provider", "code"), (), at_most=160,
+)  # fmt: skip
 EVENT_PROPERTIES_DROPPED = Family(
     "event_properties_dropped_total", "counter", "Properties of accepted events that the bundle does not declare."
 )
@@ -139,14 +150,23 @@ IDENTITIES = Family(
     "identities_total", "counter", "Identities that were settled, and customers merged by them.", ("result",),
     _each(("linked", "shared", "merged", "refused", "failed")),
 )  # fmt: skip
+UNSUBSCRIBE_REQUESTS = Family(
+    "unsubscribe_requests_total", "counter", "What recipients asked for by the links in their mails.", ("action",),
+    _each(("one_click", "withdraw", "withdraw_all", "grant", "none")),
+)  # fmt: skip
+REWARDS = Family(
+    "rewards_total", "counter", "Decisions whose window closed, by what became of them.", ("result",),
+    _each(("rewarded", "unexposed", "dropped")),
+)  # fmt: skip
 
 #: The order is the layout of a worker's file: a change makes older files unreadable, which restarts the counters.
 FAMILIES: tuple[Family, ...] = (
     DECISIONS, STEP_SECONDS, DECISION_SECONDS, BUDGET_OVERRUNS, STORE_READ_ERRORS, STORE_COMMIT_ERRORS,
     COMMIT_CONFLICTS, COMMIT_UNKNOWN, DEGRADED, MODEL_RUNS, MODEL_FAILURES, PROBLEMS, SHED, REQUESTS_IN_FLIGHT,
     STORE_CONNECTED, CUSTOMERS_WRITTEN, BATCH_LINES, IDEMPOTENT_REPLAYS, RELEASES, SPANS_DROPPED,
-    SWITCHES_OFF, CONTROL_AGE_SECONDS, EVENTS, EVENT_PROPERTIES_DROPPED, WORKER_EVENTS, WORKER_SHARDS, WORKER_LAG_MS,
-    IDENTITIES,
+    SWITCHES_OFF, CONTROL_AGE_SECONDS, EVENTS, EVENT_PROPERTIES_DROPPED, WEBHOOK_ITEMS, WEBHOOKS_REFUSED,
+    WORKER_EVENTS, WORKER_SHARDS, WORKER_LAG_MS,
+    IDENTITIES, REWARDS, UNSUBSCRIBE_REQUESTS,
 )  # fmt: skip
 BY_NAME = {family.name: family for family in FAMILIES}
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from policy.schema.facts import AttributesFile, ContextFile, EventsFile, FeaturesFile
 from policy.schema.offers import MessagesFile, ModelsFile, PlacementsFile
+from policy.schema.outcomes import OutcomesFile
 from policy.schema.rules import ConsentFile, DataFile, ExperimentsFile, GlossaryFile, LimitsFile
 from policy.schema.types import Authored, Id
 
@@ -36,6 +37,7 @@ class Documents(Authored):
     limits: LimitsFile = LimitsFile()
     consent: ConsentFile = ConsentFile()
     experiments: ExperimentsFile = ExperimentsFile()
+    outcomes: OutcomesFile = OutcomesFile()
     glossary: GlossaryFile = GlossaryFile()
     data: DataFile = DataFile()
 

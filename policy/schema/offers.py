@@ -67,6 +67,17 @@ def _wait(text: str) -> str:
     return text
 
 
+#: What is known of a decision is kept for 35 days (`app.store.decisions`): windows close while it is there, with days
+#: to spare for workers that are away.
+REWARD_WINDOW_S_MAX = 30 * 86_400
+
+
+def _reward_window(text: str) -> str:
+    if not 3_600 <= durations.seconds(text) <= REWARD_WINDOW_S_MAX:
+        raise refuse("out_of_range", f"`{text}` is not between an hour and 30 days", "write one such as `7d`")
+    return text
+
+
 class SendHours(Authored):
     """The hours of the customer's day in which this placement may send."""
 
@@ -75,6 +86,19 @@ class SendHours(Authored):
     max_wait: Annotated[Duration, AfterValidator(_wait)] = Field(
         "24h", description="longest wait for the next permitted hour, at most `7d`"
     )
+
+
+class Reward(Authored):
+    """What a decision earns, for training and for comparing: known once its window has closed."""
+
+    of: Literal["click", "conversion", "revenue"] = Field(
+        description="click or conversion: 1 where it happened; revenue: what conversions were worth, without refunds"
+    )
+    window: Annotated[Duration, AfterValidator(_reward_window)] = Field(
+        "7d", description="how long after the decision outcomes count, `1h` to `30d`"
+    )
+    unsubscribe: float = Field(0.0, ge=0, le=1e6, description="subtracted where the customer unsubscribed")
+    complaint: float = Field(0.0, ge=0, le=1e6, description="subtracted where the customer called it spam")
 
 
 class Placement(Authored):
@@ -110,6 +134,7 @@ class Placement(Authored):
     )
     send_hours: SendHours | None = Field(None, description="hours of the customer's day in which to send")
     unsubscribe: bool = Field(False, description="whether answers carry an unsubscribe link")
+    reward: Reward | None = Field(None, description="what a decision earns; none: no reward is written")
 
     @model_validator(mode="after")
     def _coherent(self) -> Placement:

@@ -104,7 +104,7 @@ async def test_vectors_are_those_of_the_fold_and_say_what_they_mean(
 ) -> None:
     await append(client, KEYS, TOLD)
     out = tmp_path / f"rows.{suffix}"
-    assert (await asyncio.to_thread(run, store_url, bundle, "archive", "--once")).stdout == "4 events archived\n"
+    assert (await asyncio.to_thread(run, store_url, bundle, "archive", "--once")).stdout == "4 rows archived\n"
     done = await asyncio.to_thread(run, store_url, bundle, "features", "vectors", "--at", AT, "--out", str(out))
     assert (done.exit_code, done.stdout) == (0, f"2 rows in {out}\n"), done.stderr
     plan = FoldPlan.of(load(bundle))
@@ -216,7 +216,7 @@ async def test_an_archive_that_was_lost_is_begun_anew_elsewhere_once_it_is_forgo
     await asyncio.to_thread(run, store_url, elsewhere, "archive", "--forget")
     await append(client, KEYS, TOLD[1:])
     done = await asyncio.to_thread(run, store_url, elsewhere, "archive", "--once")
-    assert done.stdout == "4 events archived\n", done.stderr  # the streams hold all of them still
+    assert done.stdout == "4 rows archived\n", done.stderr  # the streams hold all of them still
 
 
 async def test_a_store_does_not_write_over_the_archive_of_another_one(

@@ -11,7 +11,8 @@ from app.core.events import native
 from app.core.events.event import Collected, Letter
 from app.core.identity import Alias, fallback_key
 from app.errors import Problem
-from app.flows.collect import BYTES_AT_ONCE, Collector
+from app.flows.collect import Collector
+from app.flows.room import BYTES_AT_ONCE, Room
 from app.store.events import Shut
 from tests.support.event_bundle import HASH_KEY, NOW_MS, event_bundle
 
@@ -47,8 +48,7 @@ class Surroundings:
         self.collector = Collector(
             event_bundle(),
             self.store,  # type: ignore[arg-type]
-            lambda _: self.room,
-            lambda: 0,
+            Room(lambda _: self.room, lambda: 0),
             lambda what, n: self.counts.update({what: n}),
             lambda n: b"7" * n,
         )
@@ -117,9 +117,9 @@ async def test_nothing_is_hashed_with_no_key(around: Surroundings) -> None:
 
 
 async def test_only_so_many_bytes_are_worked_on_at_once(around: Surroundings) -> None:
-    around.collector.hold(BYTES_AT_ONCE)
+    around.collector.room.hold(BYTES_AT_ONCE)
     with pytest.raises(Problem) as caught:
-        around.collector.hold(1)
+        around.collector.room.hold(1)
     assert caught.value.status == 429
-    around.collector.hold(-1)
-    around.collector.hold(1)
+    around.collector.room.hold(-1)
+    around.collector.room.hold(1)

@@ -20,6 +20,7 @@ from app.core.events.event import Collected, Edge, Letter, Misfit, Misfits
 from app.core.identity import Alias, customer_hash, identity_hash
 from app.core.identity_graph import Claim
 from app.core.keeping import keeping
+from app.core.heard import Heard, Take
 from app.core.outcomes import Outcome as Happened
 from app.errors import Problem
 from app.flows.erase import Erasures
@@ -30,7 +31,7 @@ from app.store.erasure import ERASE, Tombstones
 from app.store.erasure_jobs import ErasureJobs
 from app.store.erasure_sweeps import Sweeps
 from app.store.keys import CTL_ERASURES
-from app.store.outcomes import OutcomeStore, Told
+from app.store.outcomes import Told
 from policy.codes import OutcomeType, SuppressionReason
 from tests.flows.conftest import Flow
 from tests.flows.test_merge import KNOWN, customers, first, merge, merges_of, reader
@@ -87,14 +88,12 @@ def idempotent(key: bytes = b"k") -> Idempotency:
 
 
 async def tell(flow: Flow, decision: str, what: str = "clicked") -> None:
-    services = flow.services
-    store = OutcomeStore(
-        services.client, services.keys, services.fields, services.hash_key, services.bundle, services.bundles,
-        services.decision_log,
-    )  # fmt: skip
     parsed = parse_id(decision)
     assert parsed is not None
-    await store.record(parsed, Happened(OutcomeType(what), None), Told("outcome", "esp"))
+    (taken,) = await flow.services.outcome_taker.take(
+        [Heard(Happened(OutcomeType(what), None), parsed)], Told("outcome", "esp")
+    )
+    assert taken.status is Take.ACCEPTED
 
 
 def collected(customer: str, number: int, **more: Any) -> Collected:

@@ -10,10 +10,11 @@ from app.core.decision.commit import Committed, Intent, Outcome, Refused, Unknow
 from app.core.decision.ids import DecisionId, parse_id
 from app.core.outcomes import Outcome as Happened
 from app.errors import Problem
-from app.store.outcomes import OutcomeStore, Recorded, Told
 from app.store.profile import LAST_CONTACT, suppression_field
 from policy.codes import OutcomeType, SuppressionReason
 from tests.flows.conftest import Flow
+from tests.support.outcomes import Recorded
+from tests.support.outcomes import tell as tell_taker
 from tests.flows.test_merge import LOSER, WINNER, first, know_both, merge, merges_of, sends, store_of
 
 ELSEWHERE = {LOSER, WINNER}
@@ -28,12 +29,7 @@ async def sent(flow: Flow, customer: str, placement: str = "once") -> DecisionId
 
 
 async def tell(flow: Flow, decision: DecisionId, what: str, at_ms: int | None = None) -> Recorded:
-    services = flow.services
-    store = OutcomeStore(
-        services.client, services.keys, services.fields, b"a key for tests", services.bundle, services.bundles,
-        services.decision_log,
-    )  # fmt: skip
-    return await store.record(decision, Happened(OutcomeType(what), at_ms), Told("outcome", "esp"))
+    return await tell_taker(flow.services.outcome_taker, decision, Happened(OutcomeType(what), at_ms))
 
 
 async def ledger(flow: Flow, customer: str = WINNER) -> list[tuple[bytes, float]]:

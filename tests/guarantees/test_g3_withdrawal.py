@@ -24,6 +24,13 @@ async def unsubscribes(client: Client, customer: str) -> Answer:
     return await client.ask("POST", outcomes, {"type": "unsubscribed"})
 
 
+async def presses_the_button(client: Client, customer: str) -> Answer:
+    """As a mailbox provider does, by a link that leaves no contact."""
+    headers = (await client.decide(customer, "open", dry_run=True, unsubscribe=True)).first["list_unsubscribe"]
+    path = headers["List-Unsubscribe"].strip("<>").partition("example.com")[2]
+    return await client.ask("POST", path, headers["List-Unsubscribe-Post"].encode())
+
+
 WITHDRAWALS: dict[str, Callable[[Client, str], Awaitable[Answer]]] = {
     "consent of the channel": lambda client, customer: client.consent(customer, "denied"),
     "consent of every channel": lambda client, customer: client.ask(
@@ -55,6 +62,7 @@ WITHDRAWALS: dict[str, Callable[[Client, str], Awaitable[Answer]]] = {
         "PUT", f"/v1/customers/{customer}/suppressions/all", {"reason": "manual", "source": "desk"}
     ),
     "an unsubscription, told as an outcome": unsubscribes,
+    "an unsubscription by one click": presses_the_button,
     "an erasure": lambda client, customer: client.ask("DELETE", f"/v1/customers/{customer}"),
 }
 

@@ -12,13 +12,21 @@ from redis import Redis
 from app.settings import DEMO_BUNDLE
 from tests.support.contract import Caller, served_folder
 from tests.support.serving import Server
+from tests.support.webhooks import generic, mailgun, sendgrid
+
+#: Providers whose deliveries the shared server takes, with the secrets of their samples.
+WEBHOOKS = {
+    "NEXTBEST_WEBHOOK_GENERIC_SECRETS": generic.SAMPLE.trust.secrets[0],
+    "NEXTBEST_WEBHOOK_SENDGRID_SECRETS": sendgrid.SAMPLE.trust.secrets[0],
+    "NEXTBEST_WEBHOOK_MAILGUN_SECRETS": mailgun.SAMPLE.trust.secrets[0],
+}
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Shared: tests use customers of their own, and leave the process, its settings and the store's data alone."""
     folder: Path = served_folder(tmp_path_factory.mktemp("contract"))
-    with Server(folder) as running:
+    with Server(folder, **WEBHOOKS) as running:
         yield running
 
 

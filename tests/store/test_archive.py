@@ -11,6 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from app.archiving import archiver as archiver_module
+from app.archiving.belonging import claim
 from app.archiving.columns import SCHEMA
 from app.archiving.columns import collected as event_of
 from app.archiving.folder import Folder
@@ -34,6 +35,7 @@ from tests.support.archive import (
     half_written,
     in_files,
     in_streams,
+    lie_by_days_in_the_root,
     visit_all,
 )
 
@@ -98,7 +100,7 @@ async def test_a_row_holds_all_that_the_entry_did(client: Redis, tmp_path: Path)
     found = event_of(row | times)
     assert found == event
     assert [type(value) for value in found.properties.values()] == [str, int, float, float, bool]
-    assert path.relative_to(tmp_path).parts[:2] == ("day=2026-11-24", "hour=08")
+    assert path.relative_to(tmp_path).parts[:3] == ("events", "day=2026-11-24", "hour=08")
 
 
 async def test_an_entry_that_cannot_be_read_is_kept_as_it_is(client: Redis, tmp_path: Path) -> None:
@@ -176,10 +178,10 @@ async def test_one_that_was_frozen_with_a_file_in_its_hands_cannot_put_it_down_a
     client: Redis, tmp_path: Path
 ) -> None:
     await append(client, KEYS, some(each=1))
-    folder = Folder.at(str(tmp_path))
+    folder = Folder.at(str(tmp_path)).below("events")
     await visit_all(archiver_of(client, KEYS, tmp_path), 32)
     (path, *_) = files_in(tmp_path)
-    part = parse(str(path.relative_to(tmp_path)))
+    part = parse(str(path.relative_to(tmp_path / "events")))
     assert part is not None
     before = bytes_of(path)
     staged = folder.stage(part.path, SCHEMA.empty_table(), part.group)
@@ -253,3 +255,17 @@ async def test_what_was_trimmed_before_the_first_archiver_came_is_known_to_be_mi
     await archiver_of(client, Keys(1), tmp_path).visit(0)
     known = await ArchivePositions(client, Keys(1)).known(0)
     assert known.whole_from_ms == START_MS + 6_005
+
+
+async def test_an_archive_that_held_events_alone_keeps_them(client: Redis, tmp_path: Path) -> None:
+    await append(client, KEYS, some(each=1))
+    store, folder = ArchivePositions(client, KEYS), Folder.at(str(tmp_path))
+    await claim(store, folder)
+    await visit_all(archiver_of(client, KEYS, tmp_path), 32)
+    before = in_files(tmp_path)
+    lie_by_days_in_the_root(tmp_path)
+    assert in_files(tmp_path) == {}
+    for _ in range(2):
+        await claim(store, folder)
+        assert in_files(tmp_path) == before
+    assert folder.folders() == ["events"]

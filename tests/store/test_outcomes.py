@@ -275,11 +275,11 @@ async def test_what_happened_too_long_ago_for_any_pause_is_forgotten(desk: Desk)
 async def test_a_variant_counts_a_sending_once_and_a_response_once(desk: Desk) -> None:
     decision = await desk.send()
     assert await desk.earned() == {}
-    for what in ("sent", "delivered", "opened"):
-        await desk.tell(decision, what)
+    for what, at_s in (("sent", 1), ("delivered", 2), ("opened", 6)):
+        await desk.tell(decision, what, decision.at_ms + at_s * 1000)
         assert await desk.earned() == {"only@4.a:n": 1}
-    for what in ("clicked", "clicked", "converted"):
-        await desk.tell(decision, what)
+    for what, at_s in (("clicked", 7), ("clicked", 8), ("converted", 9)):
+        await desk.tell(decision, what, decision.at_ms + at_s * 1000)
         assert await desk.earned() == {"only@4.a:n": 1, "only@4.a:r": 1}
     assert await desk.client.ttl(KEYS.variants(0)) > 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -60,23 +61,23 @@ async def in_streams(client: Redis, keys: Keys) -> set[tuple[int, str]]:
 
 def in_files(root: Path) -> Counter[tuple[int, str]]:
     """(shard, id) of every row, and how often it is there, as somebody sees it who reads every file."""
-    if not list(root.glob("day=*/**/*.parquet")):
+    if not list(root.glob("events/day=*/**/*.parquet")):
         return Counter()
-    rows = duckdb.sql(f"SELECT shard, position FROM read_parquet('{root}/day=*/**/*.parquet')").fetchall()
+    rows = duckdb.sql(f"SELECT shard, position FROM read_parquet('{root}/events/day=*/**/*.parquet')").fetchall()
     return Counter(rows)
 
 
 def files_in(root: Path) -> list[Path]:
     """Every Parquet file of an archive, those of early hours first."""
-    return sorted(root.glob("day=*/**/*.parquet"))
+    return sorted(root.glob("events/day=*/**/*.parquet"))
 
 
 def days_in(root: Path) -> list[str]:
-    return sorted(path.name for path in root.glob("day=*"))
+    return sorted(path.name for path in root.glob("events/day=*"))
 
 
 def half_written(root: Path) -> list[Path]:
-    return list(root.glob(".staging/**/*.tmp"))
+    return list(root.glob("events/.staging/**/*.tmp"))
 
 
 def bytes_of(path: Path) -> bytes:
@@ -85,3 +86,10 @@ def bytes_of(path: Path) -> bytes:
 
 def put_back(path: Path, content: bytes) -> None:
     path.write_bytes(content)
+
+
+def lie_by_days_in_the_root(root: Path) -> None:
+    """As archives were that held events alone."""
+    for day in (root / "events").glob("day=*"):
+        day.rename(root / day.name)
+    shutil.rmtree(root / "events")

@@ -10,21 +10,24 @@ from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.core.decision.commit import Committed, Intent, NewContact, Outcome, Reading
 from app.core.decision.ids import DecisionId, id_at, pack_id, parse_id
 from app.core.decision.ledger import new_contact
 from app.core.decision.record import base_of_record
+from app.core.heard import Heard, Take
 from app.core.outcomes import Outcome as Happened
+from app.errors import Problem
+from app.flows.take_outcomes import OutcomeTaker
+from app.outcome_taking import outcome_taker
 from app.store.bundles import BundleArchive
 from app.store.clients import open_client
-from app.store.decision_log import DecisionLog
 from app.store.decisions import DecisionStore
 from app.store.fields import FieldRegistry, names_of
 from app.store.keys import Keys
 from app.store.ledger import kind_names
-from app.store.outcomes import OutcomeStore, Recorded, Told
+from app.store.outcomes import OutcomeStore, Told
 from policy.bundle import Bundle
 from policy.codes import OutcomeType
 from policy.compile import load
@@ -34,6 +37,7 @@ from tests.support.link import linked, soon
 
 CUSTOMER = "cus_1"  # of `tests.support.deciding`
 KEYS = Keys(1)
+HASH_KEY = b"a key for tests"
 FILES = {
     "bundle": "{name: outcomes, owner: growth, currency: USD}",
     "consent": "purposes: [marketing]\nregions: {default: {contact: opt_in, personalisation: opt_in}}",
@@ -60,6 +64,14 @@ def bundle() -> Bundle:
         return load(Path(folder))
 
 
+class Recorded(NamedTuple):
+    """An acknowledged outcome. `duplicate`: it was known, and nothing was changed."""
+
+    at_ms: int
+    duplicate: bool
+    effects: tuple[str, ...]
+
+
 class Desk:
     """Decides, commits and tells outcomes about one customer."""
 
@@ -67,10 +79,9 @@ class Desk:
         self.client = client
         self.decisions = decisions
         self.fields = fields
-        archive = BundleArchive(client, bundle())
-        self.outcomes = OutcomeStore(
-            client, KEYS, fields, b"a key for tests", bundle(), archive, DecisionLog(client, KEYS)
-        )
+        self.store = OutcomeStore(decisions._link, KEYS, fields, bundle(), 10**6)
+        self.store.hash_key = HASH_KEY
+        self.taker = outcome_taker(self.store, bundle(), client, KEYS, fields, BundleArchive(client, bundle()))
         self.keys = KEYS.of(CUSTOMER)
         self._seeds = iter(range(1, 1_000_000))
 
@@ -129,7 +140,8 @@ class Desk:
         return [re.sub(r"\d{13}", "…", entry.decode().split(" ", 2)[2]) for entry in entries]
 
     async def tell(self, decision: DecisionId, what: str, at_ms: int | None = None, **more: Any) -> Recorded:
-        return await self.outcomes.record(decision, Happened(OutcomeType(what), at_ms, **more), Told("outcome", "esp"))
+        """As a caller does. Raises Problem for what is rejected."""
+        return await tell(self.taker, decision, Happened(OutcomeType(what), at_ms, **more))
 
     async def profile(self) -> dict[bytes, bytes]:
         found: dict[bytes, bytes] = await self.client.hgetall(self.keys.profile)
@@ -153,6 +165,14 @@ class Desk:
         names = [name async for name in self.client.scan_iter(b"{s*", count=1000)]
         if names:
             await self.client.delete(*names)
+
+
+async def tell(taker: OutcomeTaker, decision: DecisionId, outcome: Happened) -> Recorded:
+    """Tell one outcome of a decision. Raises Problem for what is rejected."""
+    (taken,) = await taker.take([Heard(outcome, decision)], Told("outcome", "esp"))
+    if taken.status is Take.REJECTED:
+        raise Problem(taken.code, taken.detail)
+    return Recorded(taken.at_ms, taken.status is Take.DUPLICATE, taken.effects)
 
 
 @asynccontextmanager

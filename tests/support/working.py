@@ -15,7 +15,7 @@ from app.core.features.chunk import Results
 from app.core.features.codec import state_of
 from app.core.features.plan import FoldPlan, State
 from app.core.features.read import read
-from app.flows.work_events import EventWorker, Identity
+from app.flows.work_events import Conversions, EventWorker, Identity
 from app.store.fold_steps import Kept
 from app.store.fold_store import FoldStore
 from app.store.keys import Keys
@@ -76,6 +76,7 @@ async def worker_on(
     identity: Identity | None = None,
     kept: Kept = KEPT,
     strict: bool = False,
+    conversions: Conversions | None = None,
 ) -> AsyncIterator[tuple[EventWorker, Counted]]:
     """A worker that does what it is told to: `tend`, `look`."""
     async with linked(url, on_connect=load_scripts) as link:
@@ -83,7 +84,9 @@ async def worker_on(
         leases = ShardLeases(link, keys, owner)
         store = FoldStore(link, keys, plan, kept, strict=strict)
         yield (
-            EventWorker(leases, store, Watermarks(link), plan, identity, counted.note, counted.troubles.append),
+            EventWorker(
+                leases, store, Watermarks(link), plan, identity, counted.note, counted.troubles.append, conversions
+            ),
             counted,
         )
 

@@ -36,8 +36,8 @@ def shop_plan() -> FoldPlan:
 class WorkerProcess:
     """`python -m app.worker`, as `serve` starts it."""
 
-    def __init__(self, store_url: str, log: Path) -> None:
-        settings = {"REDIS_URL": store_url, "BUNDLE": str(BUNDLE), "SHARDS": str(KEYS.shards)}
+    def __init__(self, store_url: str, log: Path, bundle: Path = BUNDLE) -> None:
+        settings = {"REDIS_URL": store_url, "BUNDLE": str(bundle), "SHARDS": str(KEYS.shards)}
         with log.open("ab") as out:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "app.worker"],

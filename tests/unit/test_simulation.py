@@ -20,7 +20,6 @@ from app import cli
 from app.core.decision.difference import Change
 from app.core.decision.record import base_of_record
 from app.core.decision.simulation import Tally
-from app.core.shares import wilson
 from app.records_file import contents
 from app.settings import DEMO_BUNDLE
 from app.simulate import Simulating, simulate_all
@@ -31,6 +30,7 @@ from policy.codes import Degraded, SuppressionReason, SwitchKind
 from policy.compile import from_canonical, load
 from policy.control import Control, Switch
 from policy.facts import Facts, Suppression
+from policy.rates import wilson
 from tests.support.contract import FOLDER
 from tests.support.deciding import DAY_MS, HOUR_MS, NOW_MS, contact, decide, denied, facts_of, granted, kind
 from tests.support.recorded import demo_decisions, receipt_without_the_store, write_records

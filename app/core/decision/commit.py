@@ -16,6 +16,7 @@ class NewContact(NamedTuple):
 
     contact: Contact
     decision_id: str
+    variant: str = ""  # its counter (`app.core.outcomes.variant_counter`), where it is compared with others
 
 
 class Idempotency(NamedTuple):

@@ -22,7 +22,6 @@ from app.core.decision.situation import Situation
 from policy.bundle import Placement, Region
 from policy.codes import STOPS_TRANSACTIONAL, Reason, SuppressionReason, SwitchKind
 from policy.consent import (
-    EVERY_CHANNEL,
     GPC,
     PERSONALISATION,
     Permission,
@@ -134,7 +133,7 @@ def suppression_in_force(suppressions: Iterable[Suppression], placement: Placeme
     covering = [
         suppression
         for suppression in suppressions
-        if suppression.scope in (EVERY_CHANNEL, placement.channel)
+        if suppression.covers(placement.channel)
         and (placement.klass == "marketing" or suppression.reason in STOPS_TRANSACTIONAL)
     ]
     return min(covering, key=lambda suppression: _FINALITY[suppression.reason], default=None)

@@ -9,6 +9,7 @@ from app.core.decision.arbitrate import Decision
 from app.core.decision.arms import assigned_anew
 from app.core.decision.commit import NewContact
 from app.core.decision.ids import id_at, pack_id
+from app.core.outcomes import variant_counter
 from policy.bundle import Message, Placement
 from policy.codes import Action
 from policy.facts import Contact, ContactKind, Facts
@@ -23,7 +24,15 @@ def new_contact(decision: Decision, base: str, place: int, kind_of: KindOf) -> N
     decision_id = id_at(base, place)
     kind = kind_of(decision.placement, decision.message)
     contact = Contact(pack_id(decision_id), kind, decision.window.not_before_ms, decision.window.not_after_ms)
-    return NewContact(contact, decision_id)
+    return NewContact(contact, decision_id, compared_variant(decision))
+
+
+def compared_variant(decision: Decision) -> str:
+    """How the counter of what is sent is named, where outcomes decide between variants; empty elsewhere."""
+    explore, message, variant = decision.placement.explore, decision.message, decision.chosen_variant
+    if explore is None or explore.method != "thompson" or message is None or variant is None:
+        return ""
+    return variant_counter(message.id, message.version, variant.id)
 
 
 def with_new(contacts: Sequence[Contact], new: Sequence[NewContact]) -> Sequence[Contact]:

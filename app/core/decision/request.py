@@ -27,3 +27,4 @@ class DecideRequest(NamedTuple):
     idempotency: Idempotency | None
     trace_id: bytes | None  # of the caller's `traceparent`
     gpc: bool = False  # `Sec-GPC: 1`: a browser's Global Privacy Control, passed on
+    unsubscribe: bool | None = None  # whether the answer carries unsubscribe links; None: as the placements say

@@ -32,7 +32,7 @@ class Trust(NamedTuple):
     topics: tuple[str, ...] = ()  # whose messages are taken, where a provider has topics
 
     def __bool__(self) -> bool:
-        return bool(self.secrets or self.basic)
+        return bool(self.secrets or self.basic or self.topics)
 
 
 class Untrusted(Exception):
@@ -41,6 +41,10 @@ class Untrusted(Exception):
 
 class Unreadable(Exception):
     """The body of a trusted delivery is none of the provider's formats. The text says what was expected."""
+
+
+class Unfit(ValueError):
+    """An item cannot be taken. The text says why, without what was sent: it is shown to the sender."""
 
 
 class Aside(StrEnum):
@@ -68,6 +72,16 @@ class Said:
     smtp_code: str | None = None  # `550` or `5.1.1`
     scope: str | None = None  # of (un)subscribing: `all`, or the provider's name of a group or list
     suppressed: SuppressionReason | None = None  # of `dropped`: why the provider's own list holds the address
+    value: float | None = None  # of a conversion, in the bundle's currency; negative: a refund
+    customer: str | None = None  # the customer key, where the teller knows it
+    channel: str = "email"  # on which the message went
+
+
+class Ticket(NamedTuple):
+    """What proves a delivery once only, where the proof does not cover what is said."""
+
+    token: str  # whoever saw it could send anything with it
+    said: bytes  # what it was first used for: a repeat says the same
 
 
 class Statuses(NamedTuple):
@@ -77,6 +91,7 @@ class Statuses(NamedTuple):
     challenge: bool = False  # whether a 401 asks for Basic credentials, without which they are not sent
     unreadable: int = 400
     store_down: int = 503
+    busy: int = 429  # decisions come first: it shall come again in a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +103,8 @@ class Provider:
     carries: str
     verify: Callable[[Delivery, Trust], None]  # raises Untrusted
     items: Callable[[Delivery], Sequence[Any]]  # raises Unreadable
-    read: Callable[[Any], Sequence[Said]]  # raises LookupError, TypeError, ValueError, AttributeError: it is rejected
+    read: Callable[[Any], Sequence[Said]]  # LookupError, TypeError, ValueError, AttributeError: rejected
     statuses: Statuses = field(default_factory=Statuses)
     certificate: Callable[[Delivery], str | None] | None = None  # https address of what verifies it; raises Untrusted
     follow_up: Callable[[Delivery, Trust], str | None] | None = None  # https address to be visited once it is trusted
+    ticket: Callable[[Delivery], Ticket] | None = None  # of a trusted delivery, where its proof may be used only once

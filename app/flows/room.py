@@ -1,0 +1,52 @@
+"""Room for what nobody waits for: bodies of events and webhooks are taken while decisions do not suffer by it.
+
+They are refused before decisions are late: when too many bytes are being worked on, or when so many decisions are in
+flight that one more would wait. What is taken is worked off in small pieces, with decisions in between; all requests of
+a process take turns, so that it is one such piece between two decisions, however many come at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from app.errors import Problem
+
+#: Bytes of bodies that a process works on at once; parsed, they take some five times as much memory.
+BYTES_AT_ONCE = 48 * 1024 * 1024
+#: A decision that would wait longer than this is one that others have to make way for.
+ROOM_S = 0.02
+#: Between two pieces decisions under way are waited for, so long at a time and so many times: a decision takes some
+#: 2 ms, and what nobody waits for waits a second without anybody noticing.
+WAY_S, WAY_MADE_MAX = 0.001, 4
+
+
+class Room:
+    """The room of one process, shared by all that make way for decisions."""
+
+    def __init__(self, has_room: Callable[[float], bool], in_flight: Callable[[], int]) -> None:
+        """`has_room(s)`: whether a decision begun now would wait less than so long; `in_flight()`: decisions being made
+        now."""
+        self._has_room = has_room
+        self._in_flight = in_flight
+        self._bytes = 0
+        self.turn = asyncio.Lock()  # of those who work on pieces
+
+    def check(self) -> None:
+        """Raises Problem `rate_limited` where decisions would suffer."""
+        if not self._has_room(ROOM_S):
+            raise Problem("rate_limited", "decisions come first: send it again", retry_after_s=1)
+
+    def hold(self, size: int) -> None:
+        """So many bytes more are being worked on; negative: fewer. Raises Problem `rate_limited`."""
+        if size > 0 and self._bytes + size > BYTES_AT_ONCE:
+            raise Problem("rate_limited", "too much is being worked on: send it again", retry_after_s=1)
+        self._bytes += size
+
+    async def make_way(self) -> None:
+        """Let decisions that are being made be finished, as far as they are in a moment."""
+        await asyncio.sleep(0)
+        for _ in range(WAY_MADE_MAX):
+            if not self._in_flight():
+                return
+            await asyncio.sleep(WAY_S)

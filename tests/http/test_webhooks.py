@@ -1,0 +1,170 @@
+"""Webhooks at a real server on a real store: what is answered, and what the next decision sees."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+from hashlib import sha256
+from itertools import count
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+from redis import Redis
+
+from app.settings import Settings
+from app.store.keys import CTL_WEBHOOK_PUZZLES
+from app.webhook_command import as_lines, puzzles
+from tests.support.contract import Caller, problem
+from tests.support.serving import Server
+from tests.support.webhooks import secret_of
+from tests.support.webhooks.door import proven, sample_of
+
+_NUMBERS = count(1)
+
+
+def deliver(caller: Caller, provider: str, body: bytes, query: str = "") -> httpx.Response:
+    """As the provider does."""
+    body, proof = proven(provider, body, secret_of(sample_of(provider)), time.time())
+    return caller.http.post(f"/v1/webhooks/{provider}{query}", content=body, headers=proof)
+
+
+def tell(caller: Caller, *events: dict[str, Any], query: str = "") -> dict[str, Any]:
+    answer = deliver(caller, "generic", json.dumps(list(events)).encode(), query)
+    assert answer.status_code == 200, answer.text
+    told: dict[str, Any] = answer.json()
+    return told
+
+
+def about(decision_id: str, what: str, **more: Any) -> dict[str, Any]:
+    """An event of a mail that a decision sent."""
+    data = {"decision_id": decision_id, "event_id": f"evt_{next(_NUMBERS)}"} | more
+    return {"type": what, "timestamp": datetime.now(UTC).isoformat(), "data": data}
+
+
+def sent(caller: Caller, customer: str) -> str:
+    decision = caller.decision(customer)
+    assert decision["action"] == "send"
+    return str(decision["decision_id"])
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [("bounced_hard", "hard_bounce"), ("complained", "complaint"), ("unsubscribed", "unsubscribed")],
+)
+def test_a_stop_that_was_answered_holds_for_the_next_decision(caller: Caller, what: str, reason: str) -> None:
+    customer = caller.customer()
+    told = tell(caller, about(sent(caller, customer), what))
+    assert (told["accepted"], told["duplicates"], told["rejected"]) == (1, 0, [])
+    decision = caller.decision(customer)
+    assert (decision["action"], decision["reason"]) == ("suppress", f"suppressed:{reason}")
+
+
+def test_what_unsubscribes_from_a_group_stops_the_channel_until_that_group_is_subscribed_again(caller: Caller) -> None:
+    customer = caller.customer()
+    decision_id = sent(caller, customer)
+    event = {"event": "group_unsubscribe", "email": "jane@example.com", "timestamp": int(time.time()) - 60}
+    event |= {"decision_id": decision_id, "asm_group_id": 14, "sg_event_id": f"g_{customer}"}
+    assert deliver(caller, "sendgrid", json.dumps([event]).encode()).json()["accepted"] == 1
+    assert caller.decision(customer)["reason"] == "suppressed:unsubscribed"
+    again = event | {"event": "group_resubscribe", "timestamp": int(time.time()) + 2, "sg_event_id": f"h_{customer}"}
+    other = again | {"asm_group_id": 15, "sg_event_id": f"i_{customer}"}
+    deliver(caller, "sendgrid", json.dumps([other]).encode())
+    assert caller.decision(customer)["reason"] == "suppressed:unsubscribed"
+    deliver(caller, "sendgrid", json.dumps([again]).encode())
+    assert caller.decision(customer)["action"] == "send"
+
+
+def test_a_stop_of_a_group_can_be_lifted_by_hand_with_its_channel(caller: Caller) -> None:
+    customer = caller.customer()
+    event = {"event": "group_unsubscribe", "email": "jane@example.com", "timestamp": int(time.time())}
+    event |= {"decision_id": sent(caller, customer), "asm_group_id": 14, "sg_event_id": f"g_{customer}"}
+    deliver(caller, "sendgrid", json.dumps([event]).encode())
+    lifted = caller.http.delete(f"/v1/customers/{customer}/suppressions/email")
+    assert (lifted.status_code, lifted.json()["lifted"]) == (200, ["unsubscribed"]), lifted.text
+    assert caller.decision(customer)["action"] == "send"
+
+
+def test_what_stops_an_address_holds_for_whoever_it_belongs_to(caller: Caller) -> None:
+    """No decision, no id of ours: only the address, whose hash is an identity of the customer."""
+    address = f"jane.{time.time_ns()}@example.com"
+    digest = sha256(address.encode()).hexdigest()
+    customer = caller.customer(identities={"email_sha256": digest})
+    event = {"event": "spamreport", "email": address.upper(), "timestamp": int(time.time()), "sg_event_id": digest}
+    assert deliver(caller, "sendgrid", json.dumps([event]).encode()).json()["accepted"] == 1
+    assert caller.decision(customer)["reason"] == "suppressed:complaint"
+
+
+def test_a_repeat_is_counted_as_one_and_changes_nothing(caller: Caller) -> None:
+    event = about(sent(caller, caller.customer()), "clicked", url="https://shop.example.com/")
+    assert tell(caller, event)["accepted"] == 1
+    assert tell(caller, event, event)["duplicates"] == 2
+
+
+def test_a_batch_is_taken_in_part_where_a_part_cannot_be(caller: Caller) -> None:
+    good = sent(caller, caller.customer())
+    told = tell(caller, {"type": 1}, about(good, "delivered"), {"type": "bounced"}, about(good, "opened"))
+    assert (told["accepted"], [each["index"] for each in told["rejected"]]) == (2, [0, 2])
+
+
+def test_what_was_understood_is_shown_on_a_server_without_keys(caller: Caller) -> None:
+    decision_id = sent(caller, caller.customer())
+    (shown,) = tell(caller, about(decision_id, "opened", user_agent="Mozilla/5.0"), query="?echo=true")["outcomes"]
+    assert (shown["type"], shown["decision_id"], shown["machine"]) == ("opened", decision_id, True)
+
+
+def test_nothing_is_taken_without_proof(caller: Caller) -> None:
+    for provider in ("generic", "sendgrid", "mailgun", "postmark"):  # the last one is not configured
+        answer = caller.http.post(f"/v1/webhooks/{provider}", json={"type": "clicked"})
+        problem(answer, 401, "unproven_webhook")
+    problem(caller.http.post("/v1/webhooks/nobody", json={}), 404, "not_found")
+
+
+def test_a_body_may_be_larger_than_others_and_not_without_end(caller: Caller) -> None:
+    filler = [{"type": "webhook.test", "data": {"filler": "x" * 200}}] * 2_000
+    assert len(json.dumps(filler)) > 262_144
+    assert tell(caller, *filler)["accepted"] == 2_000
+    problem(caller.http.post("/v1/webhooks/generic", content=b" " * (5 * 1024**2 + 1)), 413, "payload_too_large")
+
+
+def test_what_is_not_known_is_kept_in_the_store_without_whom_it_names(caller: Caller, store: Redis) -> None:
+    tell(caller, {"type": "newsletter.read", "data": {"recipient": "jane@example.com", "n": 5}})
+    found: Any = store.xrevrange(CTL_WEBHOOK_PUZZLES, count=1)
+    kept = found[0][1]
+    assert (kept[b"provider"], kept[b"code"], kept[b"type"]) == (b"generic", b"unknown", b"newsletter.read")
+    assert b"jane" not in kept[b"item"]
+    assert store.ttl(CTL_WEBHOOK_PUZZLES) > 0
+
+
+def test_people_can_see_what_was_not_understood(caller: Caller, server: Server) -> None:
+    tell(caller, {"type": "newsletter.skipped", "data": {"recipient": "jane@example.com"}})
+    (newest, *_) = puzzles(Settings(redis_url=SecretStr(server.store.url)), server.store.url, "generic")
+    assert (newest["code"], newest["raw_type"]) == ("unknown", "newsletter.skipped")
+    (line, *_) = as_lines([newest])
+    assert "newsletter.skipped" in line
+    assert "jane" not in line
+
+
+def test_a_proof_that_was_used_for_something_else_changes_nothing(caller: Caller, store: Redis) -> None:
+    sample = sample_of("mailgun")
+    body, proof = proven("mailgun", sample.body, secret_of(sample), time.time())
+    caller.http.post("/v1/webhooks/mailgun", content=body, headers=proof)
+    forged = json.loads(body)
+    forged["event-data"] |= {"event": "complained", "id": "another"}
+    answer = caller.http.post("/v1/webhooks/mailgun", json=forged)
+    assert answer.json() == {"accepted": 0, "duplicates": 1, "rejected": []}
+    assert all(store.ttl(name) > 0 for name in store.scan_iter("wht:*"))
+
+
+def test_what_became_of_items_is_counted(caller: Caller) -> None:
+    tell(caller, {"type": "webhook.test"}, {"type": 1})
+    caller.http.post("/v1/webhooks/generic", json={})
+    metrics = caller.http.get("/metrics").text
+    for line in (
+        'nextbest_webhook_items_total{provider="generic",result="ignored"}',
+        'nextbest_webhook_items_total{provider="generic",result="rejected"}',
+        'nextbest_webhooks_refused_total{provider="generic",code="unproven_webhook"}',
+    ):
+        assert float(metrics.split(line)[1].split("\n")[0]) > 0

@@ -1,0 +1,9 @@
+"""A delivery of Mailjet: grouped events, with HTTP Basic."""
+
+from __future__ import annotations
+
+from tests.support.webhooks.credentials import sample, signed
+from tests.support.webhooks.payloads import payload
+
+__all__ = ["SAMPLE", "signed"]
+SAMPLE = sample(payload("mailjet", "grouped.json"))
