@@ -126,7 +126,7 @@ async def work(settings: Settings, bundle: Bundle, url: str, stopped: asyncio.Ev
         runtime = os.environ.get(RUNTIME_DIR)
         metrics = Metrics(Path(runtime) if runtime else None, {})
         stack.callback(metrics.close)
-        identities = await open_identities(settings, bundle, client, metrics, stack)
+        identities = await open_identities(settings, bundle, link, client, metrics, stack)
         conversions = await attribute_conversions(settings, bundle, link, client)
         worker = assemble(settings, bundle, link, metrics, identities, conversions)
         gauges = asyncio.create_task(_keep_gauges(metrics, link, worker))
@@ -160,7 +160,7 @@ async def load_scripts(wire: Wire) -> None:
 
 
 async def open_identities(
-    settings: Settings, bundle: Bundle, client: Redis, metrics: Metrics, stack: AsyncExitStack
+    settings: Settings, bundle: Bundle, link: Link, client: Redis, metrics: Metrics, stack: AsyncExitStack
 ) -> Identities:
     """Who is who: what chunks of events tell is taken down, settled and merged, beside the worker."""
     keys, strict = Keys(settings.shards), settings.durability is Durability.STRICT
@@ -168,6 +168,12 @@ async def open_identities(
     hash_key = await shared_hash_key(client, configured)
     merges = Merges(MergeStore(client, keys, FieldRegistry(client), bundle, strict=strict))
     claims = ClaimStore(client, keys, hash_key, keeping(bundle))
+    fields = FieldRegistry(client)
+    outcomes = outcome_store(settings, bundle, link, keys, fields)
+    outcomes.hash_key = hash_key
+    claims.on_linked = outcome_taker(
+        outcomes, bundle, client, keys, fields, BundleArchive(client, bundle)
+    ).linked  # what was said of an address before anybody knew whose it is
     identities = Identities(
         claims,
         merges,

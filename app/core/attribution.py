@@ -34,6 +34,7 @@ PREFIX = b"v"
 LAYOUT = 1
 #: The ways that follow a look → the types of looks.
 LOOKS: Mapping[str, frozenset[str]] = {"last_click": frozenset({"clicked"}), "last_open": frozenset({"opened"})}
+#: How long conversions are kept: as long as the longest window (`policy.schema.outcomes`); refunds come late too.
 KEPT_MS = 90 * 86_400_000
 
 

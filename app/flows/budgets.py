@@ -110,7 +110,7 @@ class Budgets:
                 purse.spent -= 1
 
     def _counting(self, contacts: Sequence[NewContact]) -> Iterator[_Purse]:
-        for contact, _ in contacts:
+        for contact, *_ in contacts:
             for budget in self._by_message.get(contact.kind.message, ()):
                 yield from self._touched(budget, contact.not_before_ms, contact.not_after_ms)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: Items of one delivery. Providers send up to 1,000.
 ITEMS_MAX = 5_000
 #: Items worked on in one go, of some 25 µs each; then decisions come first.
-PIECE = 16
+PIECE = 8
 #: Items of one delivery that are kept for people to look at.
 KEPT_MAX = 100
 
@@ -132,7 +132,7 @@ class WebhookTaker:
             tally = Tally([Line(index, REUSED, None, Taken(Take.DUPLICATE)) for index in range(len(items))])
         else:
             tally = await self._taken(provider, items)
-        self._counted(provider.name, tally)
+        self._counted(provider, tally)
         return tally
 
     async def _verified(self, provider: Provider, delivery: Delivery) -> Delivery:
@@ -195,15 +195,18 @@ class WebhookTaker:
                 tally.rejected.append(Rejected(line.place, line.taken.code, line.taken.detail))
         tally.rejected.sort()
 
-    def _counted(self, provider: str, tally: Tally) -> None:
+    def _counted(self, provider: Provider, tally: Tally) -> None:
         results = Counter(_result(line) for line in tally.lines)
         results["rejected"] += len(tally.rejected)
         for result, number in results.items():
             if number:
-                self._count(provider, result, number)
+                self._count(provider.name, result, number)
         if tally.rejected:
             codes = ", ".join(sorted({each.code for each in tally.rejected}))
-            log.warning("%d items of %s were rejected (%s)", len(tally.rejected), provider, codes)
+            log.warning("%d items of %s were rejected (%s)", len(tally.rejected), provider.name, codes)
+        for line in tally.lines:
+            if line.said.raw_type in provider.alarming:
+                log.warning("%s says `%s`: it will send no more", provider.name, line.said.raw_type)
 
 
 #: What an item says that says nothing.

@@ -113,6 +113,10 @@ class DecisionRecord(DecisionAnswer):
     control: dict[str, Any] | None = Field(
         description="Kill switches, spent budgets and what variants had earned, as far as they mattered."
     )
+    outcomes: dict[str, Any] | None = Field(
+        description="What happened to what was sent: how far it has come (`stage`), when, and once its window closed "
+        "the `reward` (null: it was not seen, `unexposed` says why). Null where nothing was sent."
+    )
     seed: str
     bundle: str
     release: str

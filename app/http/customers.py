@@ -175,6 +175,7 @@ def customer_store(request: Request) -> CustomerStore:
         keeping(services.bundle),
         strict=services.settings.durability == "strict",
         who=services.authenticator.who(request.scope["headers"]),
+        on_linked=services.outcome_taker.linked,
     )
 
 

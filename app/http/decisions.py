@@ -10,11 +10,13 @@ from fastapi import APIRouter, Path, Request, Response
 from app.core.decision.ids import DecisionId, parse_id
 from app.core.decision.record import Record, bundle_digest_of, decode
 from app.core.decision.view import view
+from app.core.outcome_view import outcome_view
 from app.errors import Problem
 from app.http.answers import DecisionRecord
 from app.http.openapi import answered, problems
 from app.store.decision_log import reading_the_store
 from app.store.erasure import Tombstones
+from app.store.outcome_reads import outcomes_of
 from policy.codes import Action
 
 if TYPE_CHECKING:
@@ -54,7 +56,9 @@ async def read_decision(
         raise Problem("not_found", "the request had fewer placements")
     with reading_the_store():
         aborted = logged.aborted or await _taken_back(services, parsed, record)
-    return json_response(view(record, parsed.place, aborted))
+        told = await outcomes_of(services.client, services.keys, parsed, record.asked.customer)
+    sent = record.decisions[parsed.place].action is Action.SEND
+    return json_response({**view(record, parsed.place, aborted), "outcomes": outcome_view(told) if sent else None})
 
 
 async def _refuse_erased(services: Services, record: Record) -> None:

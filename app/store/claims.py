@@ -24,6 +24,7 @@ from app.store import keys as key_names
 from app.store.aliases import POINTERS_LIVE, Aliases
 from app.store.claim_entries import Due, Told, alias_member, claims_key, link_key, told_of, what_is_due
 from app.store.customer_trouble import merged_into, store_errors
+from app.store.customers import OnLinked
 from app.store.keys import CTL_CLAIMS_DUE, CTL_WATERMARKS, Keys
 from app.store.profile import MERGE, SUPPRESSION_COUNT, merge_of, suppression_field
 from app.store.scripts import Call, Script
@@ -58,6 +59,8 @@ class ClaimStore:
         self._keeping = keeping
         self._aliases = Aliases(client, keys, hash_key, keeping)
         self.hash_key = hash_key
+        #: Hears the keyed hashes of addresses that are linked by now.
+        self.on_linked: OnLinked | None = None
         self._recent: dict[Claim, int] = {}  # with time 0 → the earliest time that is taken down
         self._recent_until_s = 0.0
 
@@ -169,6 +172,8 @@ class ClaimStore:
                 await REMEMBER.run(self._client, [self._remembering(customer, [key], [claims_key(identity)])])
                 suppressed = await cast("Any", self._client.hexists(self._keys.profile(customer), SUPPRESSION_COUNT))
                 await self._aliases.renew(customer, (), suppressed=bool(suppressed))
+        if self.on_linked is not None and identity.kind == "email_sha256":
+            await self.on_linked([identity.hash.hex()])
         return holder
 
     async def close(self, identity: Edge, changes: int, mark: bytes = b"", value: str = "") -> bool:

@@ -9,9 +9,9 @@ What is written of a customer who was merged into another is written of that oth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from redis.asyncio import Redis
 
@@ -36,6 +36,9 @@ REFUSED, DONE, MERGED, ENDS_EARLY, ERASED = range(5)
 DURABLE_WITHIN_MS = 1_000
 #: Who is named in the history where no keys are configured, so that callers are not told apart.
 LOOPBACK = "loopback"
+
+
+OnLinked: TypeAlias = Callable[[Iterable[str]], Awaitable[None]]
 
 
 class Written(NamedTuple):
@@ -79,7 +82,9 @@ class CustomerStore:
         *,
         strict: bool = False,
         who: str = LOOPBACK,
+        on_linked: OnLinked | None = None,
     ) -> None:
+        """`on_linked` hears the keyed hashes of addresses that are linked by now, before a write is acknowledged."""
         self.aliases = Aliases(client, keys, hash_key, keeping)
         self._client = client
         self._keys = keys
@@ -87,6 +92,7 @@ class CustomerStore:
         self._keeping = keeping
         self._strict = strict
         self._who = who
+        self._on_linked = on_linked
 
     async def write(self, write: CustomerWrite) -> Written:
         """Merge one write; raises Problem: `future_time`, `invalid_request`, `identity_conflict`, `erased`."""
@@ -187,6 +193,15 @@ class CustomerStore:
             else:
                 results.append(await self._settle(write, claim, next(replies), renewals))
         await self.aliases.renew_many(renewals)
+        if self._on_linked is not None:
+            # Also of what was linked before: whoever linked it may have died before what waits for it was taken.
+            await self._on_linked(
+                self.aliases.key_of(alias).rpartition(b":")[2].decode()
+                for write, result in zip(writes, results, strict=True)
+                if isinstance(result, Written)
+                for alias in write.identities
+                if alias.kind == "email_sha256"
+            )
         return results
 
     async def _moved_or(self, write: CustomerWrite, conflict: Problem) -> Problem | MovedTo:

@@ -52,6 +52,7 @@ class Tombstones:
                     merges,
                     self._keys.aliases(customer),
                     self._keys.worker(names.shard),
+                    self._keys.mail(customer),
                 ),
                 (erasure.encode(), self._fields.id_of(f"s:{SOURCE}")),
             )

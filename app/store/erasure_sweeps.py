@@ -26,7 +26,6 @@ from app.store.events import FIELD
 from app.store.fold_store import CARRIED_TO
 from app.store.keys import CTL_CLAIMS_DUE, Keys
 from app.store.profile import GENERAL_VERSION, MERGE
-from app.store.sendings import Pointer
 from app.store.stream_pages import pages
 
 #: Up to so many names are looked for in an entry's bytes before it is decoded.
@@ -85,8 +84,11 @@ class Sweeps:
         pipeline = self._client.pipeline(transaction=False)
         for key in pointing:
             pipeline.persist(key)
+            if (identity := key_names.identity_of(key)) is not None:
+                pipeline.delete(key_names.waiting_for_recipient(identity[1]))
         for name in job.names[:-1]:
-            pipeline.delete(self._keys.history(name), self._keys.of(name).ledger, self._keys.merges(name))
+            names = self._keys.history(name), self._keys.of(name).ledger, self._keys.merges(name)
+            pipeline.delete(*names, self._keys.mail(name))
             pipeline.srem(held, self._keys.history(name))
         if claims:
             pipeline.srem(held, *claims)

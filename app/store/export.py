@@ -16,6 +16,7 @@ from app.core.events.entry import decode_letter
 from app.core.events.event import Collected, Letter
 from app.core.features import codec
 from app.core.features.plan import FoldPlan, Group
+from app.core.standing import Told
 from app.store import keys as key_names
 from app.store.bundles import BundleArchive
 from app.store.customer_trouble import store_errors
@@ -183,5 +184,5 @@ def _happenings(decision: str, stored: Mapping[bytes, bytes]) -> Iterator[Happen
     """Outcomes among what is known of a sending: fingerprints, of 8 bytes or `@…`, lead to `<type>,<ms>[,<value>]`."""
     for name, told in stored.items():
         if len(name) == 8 or name.startswith(b"@"):
-            what, at_ms, *value = told.decode().split(",")
-            yield Happening(decision, what, int(at_ms), float(value[0]) if value else None)
+            known = Told.read(told)
+            yield Happening(decision, known.type, known.at_ms, known.value)

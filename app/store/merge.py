@@ -36,6 +36,9 @@ UNITE = Script.load("merge_unite.lua", "history.lua")
 REPOINT = Script.load("merge_repoint.lua")
 SETTLE = Script.load("merge_settle.lua")
 STRIP = Script.load("merge_strip.lua")
+MAIL = Script.load("merge_mail.lua")
+#: As long as outcomes are taken, of which it tells.
+MAIL_KEPT_MS = 35 * 86_400_000
 END = Script.load("merge_end.lua")
 #: A process that sleeps for longer than this through the end of a merge would begin it again.
 REMEMBERED_MS = 86_400_000
@@ -144,6 +147,7 @@ class MergeStore:
         """Write into the winner what it takes in from the loser, unless that is done."""
         with store_errors():
             await self._fields.ensure([*names_of(self._bundle), f"w:{merge.who}"])
+            await self._unite_mail(merge)
             for _ in range(TRIES):
                 winner = await self._look(merge.winner)
                 taken = await self._taken_in(winner, loser, merge.loser)
@@ -152,6 +156,13 @@ class MergeStore:
                 if reply[0] != b"moved":
                     return
         raise merging()
+
+    async def _unite_mail(self, merge: Merge) -> None:
+        """What is known of the loser's mail, to the winner's. The loser has left: nothing is added to it any more."""
+        held = cast("dict[bytes, bytes]", await cast("Any", self._client.hgetall(self._keys.mail(merge.loser))))
+        if held:
+            args = (b"%d" % max(MAIL_KEPT_MS, self._bundle.outcomes.soft_bounces.within_ms), *chain(*held.items()))
+            await self._run(MAIL, (self._keys.mail(merge.winner),), args)
 
     async def repoint(self, merge: Merge, aliases: Sequence[bytes]) -> None:
         """Turn all that points to the loser to the winner, and give it the winner's time to live."""
@@ -170,7 +181,7 @@ class MergeStore:
             looks = {claims(*found): 0 for key in aliases if (found := identity_of(key)) is not None}
             if looks:
                 await self._client.zadd(CTL_CLAIMS_DUE, cast("Any", looks), lt=True)
-            if self._bundle.features:
+            if self._bundle.features or self._bundle.outcomes.conversions:  # whose orders wait for a click
                 entry = encode(carrying(merge.loser, merge.winner, merge.begun_ms))
                 await self._client.xadd(self._keys.events(self._keys.shard_of(merge.loser)), {FIELD: entry})
 
@@ -194,7 +205,8 @@ class MergeStore:
         names = self._keys.of(merge.loser)
         with store_errors():
             keys = (names.profile, names.ledger, self._keys.aliases(merge.loser))
-            await self._run(STRIP, keys, (merge.winner.encode(),))
+            if await self._run(STRIP, keys, (merge.winner.encode(),)):
+                await self._client.delete(self._keys.mail(merge.loser))
 
     async def end(self, merge: Merge) -> None:
         """Forget the merge."""

@@ -60,10 +60,11 @@ class Sendings:
         raw = cast("bytes | None", await self._client.get(name))
         sending = await self._from_the_log(decision, raw == ABORTED)
         pointer = Pointer.read(raw)
-        if raw is None or (pointer is None and sending is None):  # the mark took the place of the customer
+        if raw is None:
             raise expired()
         if sending is None:
-            assert pointer is not None
+            if pointer is None:  # the mark took the place of the customer
+                raise expired()
             customer = pointer.customer
             kind = await self._kind_kept(decision, customer)
             if kind is None and (became := await merged_into(self._client, self._keys.profile(customer))):

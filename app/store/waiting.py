@@ -46,10 +46,11 @@ class WaitingStore:
         """Keep what waits under a key; whether each is new. The flag: it stops mail, and waits without an end."""
         if not waiting:
             return []
+        keep_ms, at_most = b"%d" % KEPT_MS, b"%d" % WAITING_MAX
         calls = [
-            Call((key,), (field_of(each.heard), encode(each), b"%d" % KEPT_MS, b"1" if stops else b"", b"%d" % WAITING_MAX))
+            Call((key,), (field_of(each.heard), encode(each), keep_ms, b"1" if stops else b"", at_most))
             for key, each, stops in waiting
-        ]  # fmt: skip
+        ]
         ran = await KEEP.run(self._client, calls)
         return [bool(reply) for reply in ran.replies]
 

@@ -77,7 +77,8 @@ class Loop(Flow):
     async def known(self, decision: DecisionId) -> Known:
         services = self.services
         key = services.keys.outcomes(services.keys.shard_of(CUSTOMER), str(decision).encode())
-        return Known.of(await services.client.hgetall(key))
+        held: Any = await services.client.hgetall(key)
+        return Known.of(held)
 
     async def conversions(self, decision: DecisionId) -> list[float | None]:
         """Values, in the order in which they happened."""
@@ -98,7 +99,7 @@ async def loop(store_server: Store, store_url: str, tmp_path: Path) -> AsyncIter
     for name, text in FILES.items():
         (tmp_path / f"{name}.yaml").write_text(text)
     async with AsyncExitStack() as stack:
-        settings = Settings(bundle=tmp_path, redis_url=store_url, trace_exporter="none", shards=8)  # type: ignore[arg-type]
+        settings = Settings(bundle=tmp_path, redis_url=store_url, trace_exporter="none", shards=8)
         services = await open_services(settings, Authenticator(None), stack)
         assert await services.link.wait_connected(5), services.link.last_error
         assert await services.outcome_link.wait_connected(5)

@@ -18,10 +18,12 @@ from app.store.clients import open_client
 from policy.codes import OutcomeType
 from policy.facts import ContactKind
 from policy.message_events import BUILT_IN_NAMES, MESSAGE_EVENTS
+from tests.flows.test_backfill import Shop, shop, wait_until_noted
 from tests.support.conversions import decided, packed
 from tests.support.folding import computed, plan_of
 from tests.support.working import DAY_MS, NOW_MS, by_customer, collected, features_in, worked_off
 
+__all__ = ["shop"]  # a fixture
 PLAN = plan_of(
     """
 clicks_30d: {on: message_clicked, count: 1, window: 30d}
@@ -67,6 +69,19 @@ async def test_outcomes_move_features(client: Redis, store_url: str) -> None:
     for customer, theirs in by_customer(events).items():
         expected = computed(PLAN, [each.event for each in theirs], NOW_MS)
         assert await features_in(client, customer, plan=PLAN) == expected
+
+
+async def test_a_feature_that_comes_later_is_filled_from_the_archive(shop: Shop) -> None:
+    events = [became("clicked", number, days_ago=number) for number in range(5)]
+    await shop.events(events)
+    await shop.worked_off(plan_of("clicks_7d: {on: message_clicked, count: 1, window: 7d}", "{}"))
+    await shop.archived()
+    async with shop.working(PLAN):
+        await wait_until_noted(shop)
+        await shop.filling(PLAN).fill()
+    found = await features_in(shop.client, "cus_1", plan=PLAN)
+    assert found == computed(PLAN, [each.event for each in events], NOW_MS)
+    assert found["topic"] == "fashion"
 
 
 def test_an_outcome_says_what_it_is_about_and_nothing_of_who_it_is() -> None:

@@ -156,3 +156,25 @@ def test_what_sent_nothing_has_no_outcomes(caller: Caller) -> None:
 def test_a_body_that_is_no_json_is_400(caller: Caller) -> None:
     answer: httpx.Response = caller.http.post(f"/v1/decisions/{sent(caller)}/outcomes", content="{")
     problem(answer, 400, "malformed_json")
+
+
+def test_the_record_shows_how_far_what_was_sent_has_come(caller: Caller) -> None:
+    decision_id = sent(caller)
+
+    def shown() -> Any:
+        return caller.http.get(f"/v1/decisions/{decision_id}").json()["outcomes"]
+
+    assert shown() == {"stage": "reserved", "told": 0}
+    tell(caller, decision_id, "clicked")
+    assert (shown()["stage"], shown()["told"]) == ("clicked", 1)
+    assert shown()["responded_at"] == shown()["engaged_at"]
+    tell(caller, decision_id, "delivered")  # less than two seconds before it is clicked: a scanner did
+    assert (shown()["stage"], shown()["told"]) == ("delivered", 2)
+    assert "engaged_at" not in shown()
+    assert "reward" not in shown(), "its window is open"
+
+
+def test_the_record_of_what_sent_nothing_has_no_outcomes(caller: Caller) -> None:
+    decision = caller.decision("nobody-knows-1", "weekly")
+    assert decision["action"] == "suppress"
+    assert caller.http.get(f"/v1/decisions/{decision['decision_id']}").json()["outcomes"] is None

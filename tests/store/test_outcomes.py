@@ -360,6 +360,7 @@ async def test_a_stop_whose_channel_nobody_knows_any_more_stops_every_channel(de
     decision = await desk.send()
     await desk.client.delete(desk.keys.decisions, desk.keys.ledger)
     await desk.client.hdel(desk.keys.profile, "!t")
+    await desk.client.set(KEYS.decision(0, str(decision).encode()), f"1-0 {CUSTOMER}", ex=1_000)  # of an older release
     await desk.tell(decision, "unsubscribed")
     assert await desk.suppressions() == {"*": "unsubscribed"}
     (kept,) = (await desk.facts()).outcomes
@@ -494,5 +495,6 @@ async def test_a_store_that_is_away_is_a_problem_and_nothing_is_lost_by_repeatin
         with pytest.raises(Problem, match="store_unavailable"):
             await desk.tell(decision, "complained", event_id="e")
         store.start()
-        assert await desk.outcomes._client.ping()
+        assert await desk.client.ping()
+        await until(lambda: desk.link.connected)
         assert "suppressed" in (await desk.tell(decision, "complained", event_id="e")).effects

@@ -57,6 +57,10 @@ BUNDLE = Bundle(
 )
 
 
+async def nothing_waits(recipients: object) -> None:
+    """No outcome waits for anybody here."""
+
+
 @dataclass
 class Services:
     client: Redis
@@ -66,6 +70,7 @@ class Services:
     settings: Any = field(default_factory=lambda: SimpleNamespace(durability="everysec"))
     metrics: Metrics = field(default_factory=lambda: Metrics(None, {}))
     authenticator: Authenticator = field(default_factory=lambda: Authenticator(None))
+    outcome_taker: Any = field(default_factory=lambda: SimpleNamespace(linked=nothing_waits))
 
     def __post_init__(self) -> None:
         self.fields = FieldRegistry(self.client)

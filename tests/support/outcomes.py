@@ -79,6 +79,7 @@ class Desk:
         self.client = client
         self.decisions = decisions
         self.fields = fields
+        self.link = decisions._link
         self.store = OutcomeStore(decisions._link, KEYS, fields, bundle(), 10**6)
         self.store.hash_key = HASH_KEY
         self.taker = outcome_taker(self.store, bundle(), client, KEYS, fields, BundleArchive(client, bundle()))

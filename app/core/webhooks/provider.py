@@ -105,6 +105,7 @@ class Provider:
     items: Callable[[Delivery], Sequence[Any]]  # raises Unreadable
     read: Callable[[Any], Sequence[Said]]  # LookupError, TypeError, ValueError, AttributeError: rejected
     statuses: Statuses = field(default_factory=Statuses)
+    alarming: frozenset[str] = frozenset()  # raw types that an operator should hear of
     certificate: Callable[[Delivery], str | None] | None = None  # https address of what verifies it; raises Untrusted
     follow_up: Callable[[Delivery, Trust], str | None] | None = None  # https address to be visited once it is trusted
     ticket: Callable[[Delivery], Ticket] | None = None  # of a trusted delivery, where its proof may be used only once

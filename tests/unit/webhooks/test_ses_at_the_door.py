@@ -115,3 +115,12 @@ async def test_sns_is_told_to_come_again_while_amazon_cannot_be_asked(problem: t
     answer = await Alone().send("ses")
     assert answer.status_code == 503  # any 4xx is final
     assert int(answer.headers["retry-after"]) > 0
+
+
+async def test_an_operator_hears_that_a_topic_was_unsubscribed(caplog: pytest.LogCaptureFixture) -> None:
+    here = Here()
+    await here.post({**CONFIRMATION, "Type": "UnsubscribeConfirmation", "TopicArn": TOPIC})
+    assert [each.getMessage() for each in caplog.records] == [
+        "ses says `UnsubscribeConfirmation`: it will send no more"
+    ]
+    assert here.internet.asked == [CERTIFICATE_URL], "nothing is subscribed again"

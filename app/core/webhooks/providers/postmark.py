@@ -5,7 +5,8 @@ click and subscription change below it. Types of bounces:
 https://postmarkapp.com/developer/api/bounce-api#bounce-types
 
 Nothing is signed: HTTP Basic in the address, or an `Authorization: Bearer …` header of the webhook's own. **403 makes
-Postmark stop for good**; anything else but 200 is repeated.
+Postmark stop for good.** Only 5xx, 408, 429 and timeouts are repeated, six times in about 70 minutes; any other 4xx
+loses the delivery (`ActiveCampaign/postmark-skills`, postmark-webhooks).
 """
 
 from __future__ import annotations

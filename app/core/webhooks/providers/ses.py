@@ -218,4 +218,5 @@ PROVIDER = Provider(
     statuses=Statuses(untrusted=401, challenge=True, unreadable=400, store_down=503, busy=503),
     certificate=certificate,
     follow_up=follow_up,
+    alarming=frozenset({"UnsubscribeConfirmation"}),  # never subscribed again by itself
 )
