@@ -239,7 +239,7 @@ async def open_services(settings: Settings, authenticator: Authenticator, stack:
     outcome_link = Link(url, client_name="nextbest-outcomes")
     outcomes_in = outcome_store(settings, bundle, outcome_link, keys, fields)
     archive = BundleArchive(client, bundle)
-    taker = outcome_taker(outcomes_in, bundle, client, keys, fields, archive, make_way=room.make_way)
+    taker = outcome_taker(outcomes_in, bundle, client, keys, fields, archive, make_way=room.step_back)
     watched = bundle.outcomes.watch
     webhook_settings = read_webhook_settings(os.environ)
     certificates = certificates_of(os.environ, settings.listens_on_loopback())

@@ -35,7 +35,7 @@ class Beside:
     answers: int = 0  # to the load
     refused: int = 0  # 429 of them: decisions come first
     decisions_failed: int = 0
-    driver_late_ms: float = 0.0
+    driver_late_ms: list[float] = field(default_factory=list)  # p99 of each round beside the load
 
     def ratio(self) -> tuple[float, str]:
         """The median of rounds that are neighbours in time, and its span in words."""
@@ -89,7 +89,8 @@ def compare(
                 tally = run(one_round(loaded=loaded))
                 (found.together_ms if loaded else found.alone_ms).append(percentiles(tally.latencies_ns).p99)
                 found.decisions_failed += tally.failures.total()
-                found.driver_late_ms = max(found.driver_late_ms, nearest_rank(sorted(tally.late_ns), 0.99) / 1e6)
+                if loaded:
+                    found.driver_late_ms.append(nearest_rank(sorted(tally.late_ns), 0.99) / 1e6)
     return found
 
 

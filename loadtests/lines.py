@@ -47,7 +47,7 @@ def ratio_lines(found: Beside, what: str) -> list[Line]:
         Line(f"decide p99 beside {what}", "", f"{median(found.together_ms):.2f} ms", None),
         Line("… ratio, neighbours in time", "≤ 1.5 ×", f"{ratio:.2f} × {span}", ratio <= 1.5),
         Line("… decisions that failed", "0", f"{found.decisions_failed}", found.decisions_failed == 0),
-        Line("… the driver's own lateness, p99", "", f"{found.driver_late_ms:.2f} ms", None),
+        Line("… of it the driver's own lateness, p99", "", f"{median(found.driver_late_ms):.2f} ms", None),
     ]
 
 

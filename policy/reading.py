@@ -138,7 +138,7 @@ class _Validation:
         items = {error["loc"][:2] for error in errors if error["type"] != "extra_forbidden"}
         if any(len(loc) < 2 for loc in items):
             return False
-        for collection, step in sorted(items, key=str, reverse=True):
+        for collection, step in sorted(items, key=_by_number, reverse=True):
             self._remove(str(collection), step)
         return True
 
@@ -174,6 +174,12 @@ class _Validation:
             return False
         self._reading.mistakes.append(mistake)
         return True
+
+
+def _by_number(loc: tuple[str | int, ...]) -> tuple[str, int, str]:
+    """The order of items: by their number, the tenth after the second; what goes by its name comes before."""
+    collection, step = loc
+    return str(collection), step if isinstance(step, int) else -1, str(step)
 
 
 def _collections(data: Any) -> dict[str, Any]:

@@ -43,10 +43,16 @@ class Room:
             raise Problem("rate_limited", "too much is being worked on: send it again", retry_after_s=1)
         self._bytes += size
 
-    async def make_way(self) -> None:
+    async def make_way(self, pause_s: float = 0.0) -> None:
         """Let decisions that are being made be finished, as far as they are in a moment."""
-        await asyncio.sleep(0)
+        await asyncio.sleep(pause_s)
         for _ in range(WAY_MADE_MAX):
             if not self._in_flight():
                 return
             await asyncio.sleep(WAY_S)
+
+    async def step_back(self) -> None:
+        """The same, and leave the processor for a moment. What works with the store between two such pauses would
+        otherwise keep two cores busy for as long as there is of it, and decisions would wait for one of them. Not to be
+        called in one's `turn`: others wait for that."""
+        await self.make_way(WAY_S)

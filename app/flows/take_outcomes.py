@@ -28,8 +28,8 @@ if TYPE_CHECKING:  # handed in by the composition root
     from app.store.waiting import WaitingStore
     from policy.bundle import Bundle
 
-#: Of one call worked on in a go, in about half a millisecond; then decisions come first.
-PIECE = 6
+#: Of one call worked on in a go, in some 0.3 ms; then decisions come first.
+PIECE = 4
 
 #: The bytes of the event that an outcome is for features; empty where the bundle has none on it.
 EventOf = Callable[[Outcome, ContactKind, str, int, int, bytes], bytes]

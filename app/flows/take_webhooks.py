@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: Items of one delivery. Providers send up to 1,000.
 ITEMS_MAX = 5_000
 #: Items worked on in one go, of some 25 µs each; then decisions come first.
-PIECE = 8
+PIECE = 4
 #: Items of one delivery that are kept for people to look at.
 KEPT_MAX = 100
 

@@ -47,7 +47,7 @@ PATIENCE_S = 2.0
 #: How long `strict` durability waits for the disk before it answers 503 `durability_unmet`.
 DURABLE_WITHIN_MS = 1_000
 #: Scripts of one pipeline: a sixth of a millisecond of the store's time, then decisions come first.
-SCRIPTS_AT_ONCE = 3
+SCRIPTS_AT_ONCE = 2
 LOOKUPS_AT_ONCE = 40
 #: Of all calls of a process; the others wait, since a withdrawal must not be refused for having come with many.
 PIECES_AT_ONCE = 16

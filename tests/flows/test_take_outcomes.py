@@ -167,8 +167,11 @@ async def test_however_a_contact_s_outcomes_arrive_they_end_in_the_same(
 ) -> None:
     async with desk_on(store_url) as desk:
         intent, decision = desk.intent("once", await desk.now_ms() - 60_000)
-        ways = {"decision": {"decision": decision, "message": MAIL}, "message": {"message": MAIL},
-                "recipient": {"recipient": ADDRESS}}  # fmt: skip
+        ways: dict[str, dict[str, Any]] = {
+            "decision": {"decision": decision, "message": MAIL},
+            "message": {"message": MAIL},
+            "recipient": {"recipient": ADDRESS},
+        }
 
         def heard(number: int) -> Heard:
             what, at_s, way, machine, number_of_link = events[number]
@@ -191,7 +194,8 @@ async def test_however_a_contact_s_outcomes_arrive_they_end_in_the_same(
             told.pop(b"c", None)
             ledger = await desk.client.zrange(desk.keys.ledger, 0, -1, withscores=True)
             (last, *_) = await desk.client.xrevrange(KEYS.outcome_stream(0), count=1)
-            return told, await mail(desk), ledger, await desk.suppressions(), await desk.earned(), last[1][b"s"]
+            stops = {(each.scope, each.reason) for each in (await desk.facts()).suppressions}
+            return told, await mail(desk), ledger, stops, await desk.earned(), last[1][b"s"]
 
         numbers = list(range(len(events)))
         first = await ends(numbers)

@@ -90,6 +90,31 @@ def test_every_fold_has_a_type() -> None:
     assert {each.fold for each in rules_of(EVERYTHING)} == set(FOLDS)
 
 
+def test_a_feature_is_folded_as_it_was_authored() -> None:
+    taste = rule("{on: viewed, affinity: {key: category, half_life: 14d, top: 3}, max_lag: 15m}")
+    assert (taste.half_life_ms, taste.top, taste.max_lag_ms) == (14 * 86_400_000, 3, 15 * 60_000)
+    assert rule("{on: viewed, count: {}}").max_lag_ms is None
+    decimals = [rule(f"{{on: bought, {fold}}}").decimals for fold in ("max: revenue", "min: revenue", "max: items")]
+    assert decimals == [4, 4, 0]
+    assert rule("{on: bought, decayed: {half_life: 7d, sum: revenue}}").decimals == 4
+
+
+@pytest.mark.parametrize(
+    ("kinds", "seen"),
+    [
+        (("enum, values: [a, b]", "enum, values: [a, b]"), "string"),
+        (("int", "int"), "int"),
+        (("int", "float"), "string"),
+    ],
+)
+def test_a_last_value_is_text_unless_all_events_agree_on_its_type(kinds: tuple[str, str], seen: str) -> None:
+    events = "\n".join(
+        f"{name}: {{properties: {{it: {{type: {kind}}}}}}}" for name, kind in zip("ab", kinds, strict=True)
+    )
+    (fact,) = facts(documents_of("last_it: {on: [a, b], last: it}", events))
+    assert fact.type == seen
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

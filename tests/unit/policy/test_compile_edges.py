@@ -175,6 +175,53 @@ def test_what_callers_may_send_is_held_to_what_was_declared_of_it(folder: Folder
     assert context["trigger"].values == ("none", "cart_abandoned", "browse")
 
 
+def test_each_kind_of_data_is_kept_for_as_long_as_was_said_of_it(folder: Folder) -> None:
+    folder.change("data.yaml", "features: 400d", "features: 300d")
+    folder.change("data.yaml", "events: 400d", "events: 200d")
+    bundle = load(folder.path)
+    assert (bundle.features_retention_s, bundle.events_retention_s) == (300 * 86_400, 200 * 86_400)
+
+
+def test_unknown_customers_get_of_receipts_what_was_said_and_the_generic_one_otherwise(folder: Folder) -> None:
+    said = load(folder.path).unknown_transactional
+    folder.add("consent.yaml", f"unknown: {{transactional: {'suppress' if said == 'generic' else 'generic'}}}\n")
+    assert load(folder.path).unknown_transactional != said
+
+
+def test_parts_that_are_not_in_force_are_told_by_the_bundle(folder: Folder) -> None:
+    folder.add("data.yaml", "  price: {transform: truncate}\n")
+    assert any("price" in part for part in load(folder.path).not_in_force)
+
+
+def test_the_law_of_a_state_is_that_of_its_country_where_it_has_none_of_its_own(folder: Folder) -> None:
+    bundle = load(folder.path)
+    assert bundle.region("US-CA") is bundle.region("US") is bundle.regions["US"]
+    assert bundle.region("FR") is bundle.region("FR-75") is bundle.regions["default"]
+    assert bundle.region(None) is None
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        "limits: [{id: a, match: {message: mens_email}, at_most: 1, window: {rolling: 7d}}]",
+        "limits: [{id: a, match: {campaign: spring}, at_most: 1, window: {rolling: 7d}}]",
+        "cooldowns: [{id: a, after: converted, match: {message: mens_email}, for: 3d}]",
+        "exclusions: [{id: a, messages: [mens_email, womens_email], within: 24h}]",
+    ],
+)
+def test_whatever_looks_back_at_contacts_makes_a_placement_count_them(folder: Folder, limits: str) -> None:
+    (folder.path / "limits.yaml").write_text(limits + "\n")
+    placement = load(folder.path).placements["weekly_offer"]
+    first = placement.candidates[0]
+    assert placement.counts_contacts
+    assert len([*first.limits, *first.cooldowns, *first.exclusions]) == 1
+
+
+def test_a_fact_that_only_the_model_reads_is_held_to_its_age(folder: Folder) -> None:
+    folder.change("messages.yaml", "customer.recency <= 12", "customer.mens == 1")
+    assert [fact.name for fact in load(folder.path).placements["weekly_offer"].contracts] == ["recency"]
+
+
 if __name__ == "__main__":
     for name, authored in AUTHORED.items():
         whole = plain(load(authored))

@@ -8,6 +8,7 @@ import pytest
 
 from policy.compile import load
 from policy.event_checks import broken
+from policy.event_rules import EventRule, PropertyRule
 from policy.lint import lint
 from policy.schema import facts
 from policy.shop_events import FORMER, NAMES, SHOP_EVENTS
@@ -54,11 +55,49 @@ def test_what_the_matrix_says_of_a_property_holds_in_events(folder: Folder) -> N
     assert [rule.properties[name].hashed for name in ("product_id", "price")] == [True, False]
 
 
+def test_an_event_is_taken_as_it_was_authored(folder: Folder) -> None:
+    folder.change(
+        "events.yaml",
+        "  order_completed:\n",
+        "  survey_sent:\n"
+        "    version: 3\n"
+        "    owner: care\n"
+        '    sensitivity: "sensitive:health"\n'
+        "    purposes: [care]\n"
+        "    undeclared: refuse\n"
+        "    allowed_lateness: 100h\n"
+        "    once_per: survey\n"
+        "    properties:\n"
+        "      survey: {type: string, max_length: 16, required: true, sensitivity: personal}\n"
+        "      score:  {type: int, range: [1, 5]}\n"
+        "      mood:   {type: enum, values: [good, bad]}\n"
+        "      words:  {type: string}\n"
+        "  order_completed:\n",
+    )
+    rules = load(folder.path).events
+    health = "sensitive:health"
+    properties = {
+        "survey": PropertyRule("survey", "string", bytes_max=16, required=True, sensitivity="personal"),
+        "score": PropertyRule("score", "int", 1.0, 5.0, sensitivity=health),
+        "mood": PropertyRule("mood", "enum", values=("good", "bad"), sensitivity=health),
+        "words": PropertyRule("words", "string", bytes_max=1024, sensitivity=health),
+    }
+    assert rules.find("survey_sent") == EventRule(
+        "survey_sent", 3, "care", health, frozenset({"care"}), True, 360_000_000, "survey", properties, frozenset()
+    )
+    viewed = rules.find("product_viewed")
+    assert viewed is not None
+    assert not viewed.refuses_undeclared
+    assert rules.link_lateness_ms == 360_000_000, "as late as the latest of the events"
+
+
 def test_two_events_of_one_name_are_a_mistake(folder: Folder) -> None:
     folder.change("events.yaml", "Completed Order", "Viewed Product")
     (mistake,) = folder.mistakes()
     assert (mistake.code, mistake.file) == ("duplicate_alias", "events.yaml")
     assert "`product_viewed`" in mistake.message
+    line = (folder.path / "events.yaml").read_text().splitlines()[mistake.line - 1]
+    assert line[mistake.column - 1 :].startswith('"Viewed Product"')
 
 
 def test_what_happens_once_needs_its_property(folder: Folder) -> None:
@@ -118,6 +157,7 @@ def test_a_version_that_is_served_takes_what_it_took(folder: Folder) -> None:
     assert "`category` is gone" in said
     assert "`colour` is new and required" in said
     assert "version 2" in mistakes[0].remedy
+    assert {(each.file, each.line) for each in mistakes} == {("events.yaml", folder.line("events.yaml", "product_v"))}
 
 
 def test_a_new_version_may_be_anything_where_the_old_one_stays(folder: Folder) -> None:
@@ -138,6 +178,8 @@ def event(**fields: Any) -> facts.Event:
     [
         ({"type": "int"}, {"type": "float"}, False),
         ({"type": "float"}, {"type": "int"}, True),
+        ({"type": "int"}, {"type": "string"}, True),
+        ({"type": "bool"}, {"type": "float"}, True),
         ({"type": "string"}, {"type": "string", "required": True}, True),
         ({"type": "string", "required": True}, {"type": "string"}, False),
         ({"type": "int", "range": [0, 5]}, {"type": "int", "range": [0, 5]}, False),

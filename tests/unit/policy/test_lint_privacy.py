@@ -315,3 +315,147 @@ def test_contacts_that_are_forgotten_before_they_fade_are_noted(folder: Folder) 
 def test_a_rule_and_a_model_that_read_what_is_dropped_are_noted(folder: Folder) -> None:
     folder.add("data.yaml", "  open_rate: {store: drop}\n")
     assert {file for file, _ in noted(folder, "never_seen")} == {"messages.yaml", "models.yaml"}
+
+
+# At the very edges: found by small mistakes on purpose (`make mutate`)
+
+
+def told(folder: Folder) -> list[str]:
+    """`code at what stands there`, ten characters of it."""
+    found = []
+    for each in lint(folder.path, NOW_MS).mistakes:
+        line = (folder.path / each.file).read_text().splitlines()[each.line - 1]
+        found.append(f"{each.file} {each.code} at {line[each.column - 1 :][:10]}".rstrip())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("row", "wrong"),
+    [
+        ("ip_address: {collect: drop, store: drop, transform: none, activate: never}", []),
+        ("ip_address: {collect: drop, transform: truncate}", ["truncate}"]),
+        ("ip_address: {collect: drop, activate: late}", ["late}"]),
+        ("ip_address: {collect: drop, store: keep}", ["keep}"]),
+        ("care_plan: {store: drop, activate: always}", ["drop, acti"]),
+        ("care_plan: {store: drop, activate: late}", ["drop, acti"]),
+        ("care_plan: {store: drop, activate: never}", []),
+        ("phone: {transform: truncate}", ["truncate}"]),
+        ("care_plan: {transform: hash}", ["hash}"]),
+        ("care_plan: {collect: hash}", ["hash}"]),
+    ],
+)
+def test_a_row_of_the_matrix_is_refused_at_the_word_that_cannot_be_meant(
+    folder: Folder, row: str, wrong: list[str]
+) -> None:
+    name = row.partition(":")[0]
+    lines = (folder.path / "data.yaml").read_text().splitlines()
+    (folder.path / "data.yaml").write_text(
+        "\n".join(f"  {row}" if line.startswith(f"  {name}:") else line for line in lines) + "\n"
+    )
+    assert told(folder) == [f"data.yaml bad_handling at {each}" for each in wrong]
+
+
+def test_a_row_that_names_nothing_is_one_mistake_whatever_else_it_says(folder: Folder) -> None:
+    folder.change(
+        "data.yaml",
+        "  delivery_city: {transform: generalise, activate: never, delete: 90d}",
+        "  delivery_town: {transform: generalise, activate: never, delete: 900d}",
+    )
+    assert told(folder) == ["data.yaml unknown_data at delivery_t"]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("attributes.yaml", "attributes:\n", "attributes: [\n"),
+        ("attributes.yaml", "type: enum, values: [none, diabetes, allergy]", "type: enm"),
+        ("events.yaml", "events:\n", "events: [\n"),
+        ("events.yaml", "once_per: order_id", "once_per: [order_id]"),
+    ],
+)
+def test_a_row_is_not_called_unknown_where_its_datum_could_not_be_read(
+    folder: Folder, file: str, old: str, new: str
+) -> None:
+    folder.change(file, old, new)
+    assert not [each for each in told(folder) if "unknown_data" in each]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("features.yaml", "purposes: [care], approval: PR-15", "purposes: [care], approval: PR-51"),
+        ("models.yaml", "    on_missing: nan\n", "    on_missing: nan\n    approval: PR-51\n"),
+    ],
+)
+def test_an_unknown_approval_is_shown_where_it_is_named(folder: Folder, file: str, old: str, new: str) -> None:
+    folder.change(file, old, new)
+    assert [each[: len(file) + 26] for each in told(folder)] == [f"{file} unknown_approval at PR-51"]
+
+
+def test_an_approval_that_could_not_be_read_is_not_called_unknown(folder: Folder) -> None:
+    folder.change("data.yaml", "why: family boxes after", "wy: family boxes, why: [x], by: after")
+    assert not [each for each in told(folder) if "unknown_approval" in each]
+
+
+@pytest.mark.parametrize(
+    ("event", "feature", "wrong"),
+    [
+        ("none", "none", False),
+        ("none", "personal", False),
+        ("none", "sensitive:family", False),
+        ("personal", "none", True),
+        ("personal", "personal", False),
+        ("personal", "sensitive:family", False),
+        ("sensitive:family", "none", True),
+        ("sensitive:family", "personal", True),
+        ("sensitive:family", "sensitive:family", False),
+        ("sensitive:family", "sensitive:health", True),
+    ],
+)
+def test_a_feature_is_at_least_as_sensitive_as_its_event(folder: Folder, event: str, feature: str, wrong: bool) -> None:
+    folder.change("events.yaml", 'sensitivity: "sensitive:family"', f'sensitivity: "{event}"')
+    folder.change("features.yaml", 'sensitivity: "sensitive:family"', f'sensitivity: "{feature}"')
+    assert any("less_sensitive" in each for each in told(folder)) is wrong
+
+
+def outside(folder: Folder) -> list[str]:
+    return [each.message for each in lint(folder.path, NOW_MS).mistakes if each.code == "outside_purposes"]
+
+
+def test_a_holdout_of_all_placements_may_read_what_serves_all_of_them(folder: Folder) -> None:
+    folder.change("experiments.yaml", "salt: h1,", "salt: h1, audience: 'segment.in_care',")
+    assert outside(folder) == ["`customer.care_plan` serves care, not marketing, transactional"]
+
+
+def test_an_audience_may_read_what_serves_its_own_placement(folder: Folder) -> None:
+    folder.add("attributes.yaml", "  in_reach: {type: bool, purposes: [care]}\n")
+    folder.change(
+        "experiments.yaml",
+        "placements: [weekly_offer]\n    salt: g1",
+        "placements: [care_reminder]\n    audience: 'customer.in_reach'\n    salt: g1",
+    )
+    assert outside(folder) == []
+
+
+def test_a_model_is_told_which_placement_it_may_not_read_for(folder: Folder) -> None:
+    folder.add("attributes.yaml", "  income: {type: float, purposes: [finance, care]}\n")
+    folder.change("consent.yaml", "personalisation, care]", "personalisation, care, finance]")
+    folder.change("models.yaml", "customer.app_share\n", "customer.app_share\n      - customer.income\n")
+    folder.change("models.yaml", "purposes: [personalisation]", "purposes: [personalisation, finance]")
+    folder.change("placements.yaml", "    purpose: care\n", "    purpose: care\n    model: retail\n")
+    assert outside(folder) == [
+        "`customer.income` serves care, finance, and model `retail` ranks placement `weekly_offer`, "
+        "which is for marketing"
+    ]
+
+
+@pytest.mark.parametrize("rule", ["segment.outer", "segment.outer && segment.active_buyer"])
+def test_a_sensitive_fact_behind_two_segments_is_revealed_too(folder: Folder, rule: str) -> None:
+    folder.add("glossary.yaml", "  outer: {owner: care, rule: 'segment.in_care'}\n")
+    folder.change(
+        "messages.yaml",
+        "    eligible: 'segment.in_care'\n    reveals: [\"sensitive:health\"]",
+        f"    eligible: '{rule}'\n    # reveals:",
+    )
+    folder.change("messages.yaml", "    approval: PR-12\n    value: 1.35", "    value: 1.35")
+    assert "reveals_sensitive" in {each.code for each in lint(folder.path, NOW_MS).mistakes}
