@@ -90,7 +90,7 @@ class Outcome(NamedTuple):
     machine: bool = False
     scope: str | None = None  # of (un)subscribing: a channel, or `*`; None: the message's channel
     reason: str | None = None  # in the sender's words; kept with what a suppression says of itself
-    url: str | None = None  # that was clicked: only a hash of it is kept, to tell links apart
+    link: str | None = None  # `link_hash` of what was clicked: enough to tell links apart
     smtp_code: str | None = None  # `550` or `5.1.1`
     suppressed: SuppressionReason | None = None  # of `dropped`: why the sender's own list holds the address
 
@@ -104,9 +104,10 @@ class Outcome(NamedTuple):
         parts = (self.type, self.scope or "", str(self.machine), *told)
         return blake2b("\x00".join(parts).encode(), digest_size=8).digest()
 
-    def link(self) -> bytes:
-        """Sixteen hex digits that stand for the link; none where nobody said which it was."""
-        return b"" if self.url is None else blake2b(self.url.encode(), digest_size=8).hexdigest().encode()
+
+def link_hash(url: str) -> str:
+    """Sixteen hex digits that stand for a link: addresses of pages name people now and then, so none is kept."""
+    return blake2b(url.encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
 class Sending(NamedTuple):

@@ -253,8 +253,9 @@ if decided then
   end
 end
 
--- Pauses after outcomes are counted from the last one of a kind.
-if ARGV[10] ~= '' and not machine then
+-- Pauses after outcomes are counted from the last one of a kind. Also from a look that only its speed calls a machine's:
+-- a `delivered` that tells so may come later, and the end must not depend on that. Closed: less is sent.
+if ARGV[10] ~= '' then
   local field = ARGV[10] .. kind
   local before = redis.call('HGET', profile, field)
   if not before or at > (tonumber(before) or -1) then

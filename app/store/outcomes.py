@@ -284,7 +284,7 @@ class OutcomeStore:
             *self._retentions,
             self._fields.id_of(f"w:{told.who}"),
             outcome.reason or b"",
-            outcome.link(),
+            outcome.link or "",
             heard.message or b"",
             _bounce(heard, packed, fingerprint, now_ms) if follows.soft else b"",
             *self._soft,

@@ -88,7 +88,7 @@ def encode(waiting: Waiting) -> bytes:
         [
             waiting.source, waiting.who,
             outcome.type.value, outcome.at_ms, outcome.value, outcome.event_id, outcome.machine, outcome.scope,
-            outcome.reason, outcome.url, outcome.smtp_code,
+            outcome.reason, outcome.link, outcome.smtp_code,
             None if outcome.suppressed is None else outcome.suppressed.value,
             None if heard.decision is None else str(heard.decision), heard.message, heard.recipient, heard.customer,
             heard.channel, heard.provider, heard.domain,
@@ -99,12 +99,12 @@ def encode(waiting: Waiting) -> bytes:
 def decode(raw: bytes) -> Waiting | None:
     """None for what a newer version kept."""
     try:
-        source, who, kind, at_ms, value, event_id, machine, scope, reason, url, code, suppressed, *rest = (
+        source, who, kind, at_ms, value, event_id, machine, scope, reason, link, code, suppressed, *rest = (
             ormsgpack.unpackb(raw)
         )
         decision, message, recipient, customer, channel, provider, domain, *_ = rest
         outcome = Outcome(
-            OutcomeType(kind), at_ms, value, event_id, machine, scope, reason, url, code,
+            OutcomeType(kind), at_ms, value, event_id, machine, scope, reason, link, code,
             None if suppressed is None else SuppressionReason(suppressed),
         )  # fmt: skip
     except (ValueError, TypeError):

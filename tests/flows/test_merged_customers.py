@@ -65,6 +65,17 @@ async def test_what_was_not_sent_of_the_loser_frees_the_winner_s_limit(flow: Flo
     assert await sends(flow, WINNER, "once")
 
 
+async def test_soft_bounces_of_both_count_together_after_the_merge(flow: Flow) -> None:
+    await know_both(flow)
+    of_both = [await sent(flow, customer, place) for customer, place in ((LOSER, "once"), (WINNER, "once"))]
+    last = await sent(flow, LOSER, "weekly")
+    for decision in of_both:
+        await tell(flow, decision, "bounced_soft", decision.at_ms + 1)
+    await merge(flow)
+    assert (await tell(flow, last, "bounced_soft", last.at_ms + 1)).effects[-1] == "suppressed"
+    assert first(await flow.decide(WINNER, "weekly"))["reason"] == "suppressed:soft_bounces"
+
+
 async def test_what_was_taken_down_before_the_merge_goes_on_after_it(flow: Flow) -> None:
     """A repeat is known, and a delivery outweighs the bounce that is told after the merge."""
     await know_both(flow)

@@ -124,7 +124,7 @@ async def test_the_sender_s_own_list_is_heeded(desk: Desk) -> None:
 async def test_a_scanner_that_follows_every_link_is_no_reader_and_its_delivery_may_be_told_last(desk: Desk) -> None:
     decision = await desk.send()
     at_ms = decision.at_ms
-    clicks = [said("clicked", at_ms + 9_000 + n, f"k{n}", decision, url=f"https://example.com/{n}") for n in range(3)]
+    clicks = [said("clicked", at_ms + 9_000 + n, f"k{n}", decision, link=f"{n}") for n in range(3)]
     assert [each.machine for each in await take(desk, *clicks)] == [False, False, True]
     assert (await desk.member(decision) or (b"",))[0].endswith(b",0,s")
     early = await desk.send("open")
@@ -177,7 +177,7 @@ async def test_however_a_contact_s_outcomes_arrive_they_end_in_the_same(
             what, at_s, way, machine, number_of_link = events[number]
             more: dict[str, Any] = dict(ways[way])
             if what in ("opened", "clicked"):
-                more |= {"machine": machine, "url": f"https://example.com/{number_of_link}"}
+                more |= {"machine": machine, "link": f"{number_of_link}"}
             return said(what, decision.at_ms + at_s * 1000, f"e{number}", **more)
 
         async def ends(arrivals: list[int]) -> Any:

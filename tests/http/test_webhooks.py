@@ -97,6 +97,37 @@ def test_what_stops_an_address_holds_for_whoever_it_belongs_to(caller: Caller) -
     assert caller.decision(customer)["reason"] == "suppressed:complaint"
 
 
+def test_a_complaint_of_an_unknown_address_waits_for_whoever_it_is_linked_to(caller: Caller, store: Redis) -> None:
+    address = f"new.{time.time_ns()}@example.com"
+    digest = sha256(address.encode()).hexdigest()
+    event = {"event": "spamreport", "email": address, "timestamp": int(time.time()), "sg_event_id": digest}
+    assert deliver(caller, "sendgrid", json.dumps([event]).encode()).json()["accepted"] == 1
+    assert [store.pttl(name) for name in store.scan_iter("rcp:*")] == [-1], "what stops mail waits without an end"
+    customer = caller.customer()
+    assert caller.decision(customer)["action"] == "send", "nobody knows yet whose address it is"
+    linked = caller.http.put(f"/v1/customers/{customer}", json={"identities": {"email_sha256": digest}})
+    assert linked.status_code == 200, linked.text
+    assert caller.decision(customer)["reason"] == "suppressed:complaint"
+    assert list(store.scan_iter("rcp:*")) == []
+
+
+def test_an_erasure_takes_with_it_what_is_known_of_a_customer_s_mail(caller: Caller, store: Redis) -> None:
+    address = f"gone.{time.time_ns()}@example.com"
+    digest = sha256(address.encode()).hexdigest()
+    customer = caller.customer(identities={"email_sha256": digest})
+    bounce = {
+        "event": "bounce",
+        "type": "blocked",
+        "email": address,
+        "timestamp": int(time.time()),
+        "sg_event_id": digest,
+    }
+    deliver(caller, "sendgrid", json.dumps([bounce]).encode())
+    assert list(store.scan_iter(f"{{s*}}:w:{customer}")), "a soft bounce is counted"
+    assert caller.http.delete(f"/v1/customers/{customer}").status_code in (200, 202)
+    assert not list(store.scan_iter(f"{{s*}}:w:{customer}"))
+
+
 def test_a_repeat_is_counted_as_one_and_changes_nothing(caller: Caller) -> None:
     event = about(sent(caller, caller.customer()), "clicked", url="https://shop.example.com/")
     assert tell(caller, event)["accepted"] == 1

@@ -11,7 +11,7 @@ from app.core.decision.ids import parse_id
 from app.core.events.masking import email_digest
 from app.core.heard import Heard, message_hash
 from app.core.identity import key_refusal
-from app.core.outcomes import BY_MACHINES, EVERY_CHANNEL, SCOPED, Outcome
+from app.core.outcomes import BY_MACHINES, EVERY_CHANNEL, SCOPED, Outcome, link_hash
 from app.core.webhooks.machines import is_machine
 from app.core.webhooks.masking import kept_reason
 from app.core.webhooks.provider import Said, Unfit
@@ -46,7 +46,7 @@ def hear(provider: str, said: Said, one_of_several: bool, domain_class: Callable
             said.type in BY_MACHINES and (said.machine or is_machine(said.user_agent)),
             _scope(provider, said) if said.type in SCOPED else None,
             kept_reason(said.reason),
-            url=said.url,
+            link=None if said.url is None else link_hash(said.url),
             smtp_code=_smtp_code(said.smtp_code),
             suppressed=said.suppressed if said.type is OutcomeType.DROPPED else None,
         ),

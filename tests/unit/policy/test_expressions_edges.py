@@ -73,6 +73,7 @@ def test_ten_years_are_the_longest_duration() -> None:
         ("a ? (b ? c : d) : e", True),
         ("a ? b || c : d", True),
         ("[a](", False),
+        ("*a)", False),
         ("a == ')", False),
     ],
 )
@@ -90,6 +91,12 @@ def test_rules_may_stand_beside_each_other_as_often_as_one_likes_and_not_in_each
     parse("(" * 31 + "a" + ")" * 31)
     with pytest.raises(RuleSyntaxError, match="nested too deeply"):
         parse("(" * 32 + "a" + ")" * 32)
+    with pytest.raises(RuleSyntaxError, match="nested too deeply"):
+        parse("((a) && " * 32 + "a" + ")" * 32)
+
+
+def test_brackets_change_nothing_of_what_stands_in_them() -> None:
+    assert (parse("('a')").type, parse("(size(x))").type) == (parse("'a'").type, parse("size(x)").type)
 
 
 @pytest.mark.parametrize(

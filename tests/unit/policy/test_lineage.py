@@ -204,3 +204,48 @@ def test_whatever_lint_accepts_can_be_audited_and_drawn(changes: list[tuple[str,
         _, documents = examine(folder)
         if documents is not None:
             ElementTree.fromstring(picture(audit(documents)))
+
+
+# At the very edges: found by small mistakes on purpose (`make mutate`)
+
+
+def test_a_row_tells_how_long_its_datum_is_kept(folder: Folder) -> None:
+    folder.change("data.yaml", "features: 400d", "features: 300d")
+    folder.add("data.yaml", "  open_rate: {store: drop}\n")
+    assert row(folder.path, "feature", "views_7d").kept == "300d"
+    assert row(folder.path, "attribute", "loyalty").kept == "400d"
+    assert row(folder.path, "attribute", "open_rate").kept == "not kept"
+
+
+def test_an_owner_of_its_own_is_told_from_the_bundles(folder: Folder) -> None:
+    folder.add("attributes.yaml", "  alone: {type: int}\n")
+    folder.change("events.yaml", "    owner: web\n    aliases", "    aliases")
+    assert not row(folder.path, "attribute", "alone").owned
+    assert row(folder.path, "attribute", "loyalty").owned
+    assert "owner: defaulted" in row(folder.path, "event", "product_viewed").remarks
+    folder.change("events.yaml", "    sensitivity: personal\n", "    sensitivity: none\n")
+    assert "owner: defaulted" not in row(folder.path, "event", "product_viewed").remarks
+
+
+def test_what_a_caller_sends_in_vain_is_unused_and_the_region_never_is(folder: Folder) -> None:
+    folder.add("context.yaml", "  seat: {type: int}\n")
+    assert row(folder.path, "context", "seat").remarks == ("unused",)
+    assert "unused" not in row(folder.path, "context", "region").remarks
+
+
+def test_an_approval_has_ended_at_its_end(folder: Folder) -> None:
+    end_ms = 2_082_758_400_000  # 2036-01-01
+    ended = "approval ended"
+    assert ended not in row(folder.path, "attribute", "care_plan", end_ms - 1).remarks
+    assert ended in row(folder.path, "attribute", "care_plan", end_ms).remarks
+
+
+def test_what_says_nothing_of_a_person_asks_for_no_leave(folder: Folder) -> None:
+    folder.change("events.yaml", "    sensitivity: personal\n", "    sensitivity: none\n")
+    folder.change("events.yaml", "max_length: 200, sensitivity: personal", "max_length: 200, sensitivity: none")
+    graph = graph_of(folder.path)
+    assert graph.classes(Node(Kind.ATTRIBUTE, "country_demand")) == frozenset()
+    assert graph.classes(Node(Kind.EVENT, "product_viewed")) == frozenset()
+    asked = {after.name for before, after in graph.edges if before == Node(Kind.CONSENT, "personalisation")}
+    assert "weekly_offer" in asked
+    assert "order_receipt" not in asked

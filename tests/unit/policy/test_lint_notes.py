@@ -280,3 +280,11 @@ def test_a_message_without_any_features_is_shown_itself_where_a_model_needs_one(
     folder.change("messages.yaml", "    features: {is_mens: 0, is_womens: 1}\n", "")
     missing = [each for each in folder.mistakes() if each.code == "missing_feature"]
     assert {each.line for each in missing} == {folder.line("messages.yaml", "id: womens_email")}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("messages:\n", "messages:\n  - x\n"), ("      - {id: urgent", "      - x\n      - {id: urgent")]
+)
+def test_an_item_that_is_no_mapping_is_a_mistake_like_any_other(folder: Folder, old: str, new: str) -> None:
+    folder.change("messages.yaml", old, new)
+    assert "messages.yaml" in {each.file for each in folder.mistakes()}

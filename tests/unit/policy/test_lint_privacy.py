@@ -459,3 +459,21 @@ def test_a_sensitive_fact_behind_two_segments_is_revealed_too(folder: Folder, ru
     )
     folder.change("messages.yaml", "    approval: PR-12\n    value: 1.35", "    value: 1.35")
     assert "reveals_sensitive" in {each.code for each in lint(folder.path, NOW_MS).mistakes}
+
+
+@pytest.mark.parametrize(
+    "quiet",
+    [
+        '{from: "00:01", until: "00:00"}',
+        '{days: [tue, wed, thu, fri, sat, sun]}, {from: "00:01", until: "00:00", days: [mon]}',
+    ],
+)
+def test_one_minute_of_the_week_is_time_to_send(folder: Folder, quiet: str) -> None:
+    folder.change("consent.yaml", '{from: "04:55", until: "05:00"}', quiet)
+    assert folder.mistakes() == ()
+
+
+@pytest.mark.parametrize("region", ["default: {", "US-CA:   {"])
+def test_a_state_has_the_zones_of_its_country_and_the_default_row_has_any(folder: Folder, region: str) -> None:
+    folder.change("consent.yaml", region, region + "timezones: [America/Los_Angeles], ")
+    assert noted(folder, "foreign_zone") == []

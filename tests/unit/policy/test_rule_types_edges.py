@@ -200,3 +200,7 @@ def test_a_rule_gives_what_is_wanted_of_it(rule: str, wanted: str, wrong: list[s
 def test_where_the_customer_may_not_be_read_the_context_may() -> None:
     assert found("customer.i > 1", customer_allowed=False) == ["0 cel_type"]
     assert found("context.n > 1 && context.region == 'DE'", customer_allowed=False) == []
+
+
+def test_a_field_of_nobody_is_no_fact_of_the_customer() -> None:
+    assert found("nobody.i == 1")[0] == "0 unknown_name"
