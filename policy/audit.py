@@ -175,8 +175,6 @@ class _Rows:
             yield "approval ended"
         if fact.name in self._unreadable:
             yield self._unreadable[fact.name]
-        if fact.kind == "feature":
-            yield "not computed yet"
 
     def _row(
         self,

@@ -34,7 +34,6 @@ AUTHORED = {"complete": HERE / "complete", "privacy": privacy.BUNDLE, "trials": 
 #: What is not looked at here: how a bundle is identified, and what of its parts is folded from events.
 LEFT_OUT = {"canonical", "digest", "events", "features", "fact_by_name", "not_in_force"}
 MAY_2037_MS = 2_125_000_000_000  # when approvals have ended
-UNSURE = "not computed yet"  # true of a feature only until somebody computes it
 
 
 def plain(value: Any) -> Any:
@@ -85,9 +84,7 @@ def audited(name: str) -> dict[str, Any]:
     assert documents is not None
     found = audit(documents, MAY_2037_MS)
     return {
-        "rows": [
-            plain(row._replace(remarks=tuple(each for each in row.remarks if each != UNSURE))) for row in found.rows
-        ],
+        "rows": [plain(row) for row in found.rows],
         "questions": [[each.about, plain(each.names)] for each in found.questions],
         "edges": [f"{before.kind} {before.name} → {after.kind} {after.name}" for before, after in found.graph.edges],
     }
