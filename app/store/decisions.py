@@ -49,6 +49,7 @@ IDEMPOTENCY_TTL_S = 86_400
 #: How long an outcome may come late and still find its customer.
 DECISION_TTL_S = 35 * 86_400
 BASE_BYTES = 13
+PACKED_ID_BYTES = 14  # of a decision, with which a ledger member begins
 #: What a stream adds to a record: its id, lengths, its share of a node.
 STREAM_ENTRY_BYTES = 40
 #: The decision log is trimmed with every so many commits of a process: it grows by some nodes meanwhile.
@@ -276,7 +277,9 @@ class DecisionStore:
 
     def _commit_words(self, keys: CustomerKeys, intent: Intent) -> tuple[list[bytes], list[bytes]]:
         """Keys and arguments of the commit."""
-        names, due = self._script_keys(keys, intent), self._due(intent) if self._reward_windows_ms else []
+        members = [self.ledger.encode(new.contact) for new in intent.contacts]
+        kinds = [member[PACKED_ID_BYTES:].partition(b",")[0] for member in members]
+        names, due = self._script_keys(keys, intent), self._due(intent, kinds) if self._reward_windows_ms else []
         if due:
             names.append(self._keys.due(keys.shard))
         entries_max = self._log_entries_max(len(intent.record))
@@ -284,20 +287,21 @@ class DecisionStore:
         trims = self._commits % TRIM_EVERY == 0
         if trims:
             names.append(self._keys.worker(keys.shard))
-        return names, self._commit_args(intent, b"%d" % entries_max if trims else b"", due)
+        return names, self._commit_args(intent, b"%d" % entries_max if trims else b"", members, kinds, due)
 
-    def _due(self, intent: Intent) -> list[bytes]:
+    def _due(self, intent: Intent, kinds: Sequence[bytes]) -> list[bytes]:
         """When the windows of rewarded sends close, and what they are: their ids, and the kinds of their contacts."""
         found = []
-        for new in intent.contacts:
+        for new, kind in zip(intent.contacts, kinds, strict=True):
             window_ms = self._reward_windows_ms.get(new.contact.kind.placement)
             if window_ms is not None:
                 closes_ms = reserved_at_ms(new.contact.decision) + window_ms
-                member = self.ledger.encode(new.contact)
-                found += [b"%d" % closes_ms, member[:14] + member[14:].partition(b",")[0]]
+                found += [b"%d" % closes_ms, new.contact.decision + kind]
         return found
 
-    def _commit_args(self, intent: Intent, entries_max: bytes, due: list[bytes]) -> list[bytes]:
+    def _commit_args(
+        self, intent: Intent, entries_max: bytes, members: Sequence[bytes], kinds: Sequence[bytes], due: list[bytes]
+    ) -> list[bytes]:
         idempotency = intent.idempotency
         args = [
             b"*" if intent.general_version is None else b"%d" % intent.general_version,
@@ -315,19 +319,13 @@ class DecisionStore:
             self._log_ms,
             b"%d" % (len(due) // 2),
         ]
-        for new in intent.contacts:
-            args.append(b"%d" % new.contact.not_before_ms)
-            args.append(self.ledger.encode(new.contact))
+        for new, member in zip(intent.contacts, members, strict=True):
+            args += (b"%d" % new.contact.not_before_ms, member)
         args += due
-        args += [self._tail(new) for new in intent.contacts]
+        args += [_tail(new, kind) for new, kind in zip(intent.contacts, kinds, strict=True)]
         for trial, arm in intent.exposures:
             args += (exposure_field(self._registry.id_of(exposure_name(trial))), arm.encode(), trial.encode())
         return args
-
-    def _tail(self, new: NewContact) -> bytes:
-        """What outcomes need to know of a contact without looking into the log: its kind, and its variant."""
-        kind = self.ledger.encode(new.contact)[14:].partition(b",")[0]
-        return b" %b %b" % (kind, new.variant.encode()) if new.variant else b" " + kind
 
     def _log_entries_max(self, record_bytes: int) -> int:
         """How many records of the usual size fit the shard's share of the log."""
@@ -411,3 +409,8 @@ def idempotency_of(key: str, body: bytes) -> Idempotency:
     return Idempotency(
         blake2b(key.encode(), digest_size=16).hexdigest().encode(), blake2b(body, digest_size=BODY_HASH_BYTES).digest()
     )
+
+
+def _tail(new: NewContact, kind: bytes) -> bytes:
+    """What outcomes need to know of a contact without looking into the log: the id of its kind, and its variant."""
+    return b" %b %b" % (kind, new.variant.encode()) if new.variant else b" " + kind
