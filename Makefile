@@ -6,7 +6,19 @@
 #   make bench   the standard job against its peers            ARGS="--quick"
 #   make bench-events  events through the whole machine, beside decisions   ARGS="--quick"
 #   make bench-outcomes  outcomes by webhook, beside decisions           ARGS="--quick"
+#   make bench-overload  what is still answered at 1.5, 2 and 4 times the peak   ARGS="--quick"
+#   make bench-nodes  one, two and four nodes over one store     ARGS="--quick"
+#   make capacity  nodes, shards, memory for so many customers and decisions   ARGS="--customers 10M --decisions 10000"
+#   make load    the mix of callers for five minutes, against budgets    ARGS="--quick"
+#   make load-url  the same against a deployment that runs               URL=https://… ARGS="--customers FILE"
+#   make soak    the mix for an hour: does anything grow, slow down or get lost?   ARGS="--minutes 1"
 #   make prove   the guarantees again, with many more interleavings: several minutes
+#   make chaos   every fault in full, under load, all guarantees judged   ARGS="--publish"
+#   make cluster  the store's tests and the guarantees again, on a cluster, then behind Sentinel
+#   make fuzz    foreign bytes at every parser, guided by coverage       ARGS="webhooks --seconds 120"
+#   make schemathesis  the whole API from its own document, with many examples
+#   make sbom    the bill of materials: reports/sbom.json (CycloneDX)
+#   make audit   bandit over the code, pip-audit over what is locked
 #   make train   trains and registers the demo's model         ARGS="--data DIR"
 #   make mutate  makes small mistakes in policy/ and sees which ones the tests notice: an hour   ARGS='"policy.hours*"'
 #   make lock    resolves the lock files again, for every platform and Python
@@ -21,7 +33,8 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
            --no-emit-index-url --no-emit-find-links --strip-extras
 
-.PHONY: run test lint bench bench-events bench-outcomes prove mutate train lock newcomer clean clients
+.PHONY: run test lint bench bench-events bench-outcomes bench-overload bench-nodes capacity load load-url soak \
+        chaos cluster prove fuzz schemathesis sbom audit mutate train lock newcomer clean clients
 .DEFAULT_GOAL := test
 
 run: $(VENV)/.run
@@ -57,6 +70,45 @@ bench-events: $(VENV)/.dev
 
 bench-outcomes: $(VENV)/.dev
 	$(BIN)/python -m loadtests.outcomes.bench $(ARGS)
+
+bench-overbench-nodes: $(VENV)/.dev
+	$(BIN)/python -m loadtests.nodes.bench $(ARGS)
+
+capacity: $(VENV)/.dev
+	$(BIN)/python -m loadtests.capacity $(ARGS)
+
+load: $(VENV)/.dev
+	$(BIN)/python -m loadtests.overload.bench $(ARGS)
+
+load: $(VENV)/.dev
+	$(BIN)/python -m loadtests.mix $(ARGS)
+
+load-url: $(VENV)/.dev
+	$(BIN)/python -m loadtests.mix --url $(URL) $(ARGS)
+
+soak: $(VENV)/.dev
+	$(BIN)/python -m loadtests.soak $(ARGS)
+
+chaos: $(VENV)/.dev
+	$(BIN)/python -m tests.chaos $(ARGS)
+
+cluster: $(VENV)/.dev
+	NEXTBEST_TEST_STORE=cluster $(BIN)/pytest tests/store tests/guarantees
+	NEXTBEST_TEST_STORE=sentinel $(BIN)/pytest tests/store tests/guarantees
+
+fuzz: $(VENV)/.dev
+	nice -n 19 $(BIN)/python -m tests.fuzz $(ARGS)
+
+schemathesis: $(VENV)/.dev
+	$(BIN)/pytest -m long tests/http/test_schemathesis.py
+
+sbom: $(VENV)/.dev
+	@mkdir -p reports
+	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible --of JSON -o reports/sbom.json
+
+audit: $(VENV)/.dev
+	$(BIN)/bandit -q -c pyproject.toml -r app policy models
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements.lock $(ARGS)
 
 prove: $(VENV)/.dev
 	$(BIN)/pytest -m long tests/guarantees tests/faults tests/unit/features

@@ -1,47 +1,212 @@
-"""Load shedding, before anything is read: a request that cannot be answered within its budget is refused at once.
+"""Load shedding: what cannot be answered in time is refused at once, what matters least first.
 
-Adaptive: what a decision costs in processor time is measured, and the decisions in flight ahead of a new one say how
-long it would wait. No number that an operator must guess.
+A server that takes in more than it can answer answers everything late. So the loop begins a bounded number of decisions
+in a turn, the others wait in line (`app.http.line`), and whoever would wait there too long is refused. How long that is
+is measured, so there is no number that an operator must guess. Sources of the idea:
+
+* Nichols and Jacobson, "Controlling Queue Delay" (https://queue.acm.org/detail.cfm?id=2209336) and RFC 8289: look at
+  how long one waits, not at how many wait; a burst may wait, a queue that never empties is worth nothing to anybody.
+* Maurer, "Fail at Scale" (https://queue.acm.org/detail.cfm?id=2839461): the same for requests to servers, with two
+  bounds, a generous one for bursts and a strict one while the queue has not been empty for 100 ms.
+* Zhou et al., "Overload Control for Scaling WeChat Microservices" (https://arxiv.org/abs/1806.04075): shed by queueing
+  time, and by the importance of what is asked.
+
+Who waits in line waits for nothing but the processor. A slow store makes no line, however many decisions wait for it,
+and is no reason to refuse any: they are answered by their deadlines, without a message if need be.
 """
 
 from __future__ import annotations
 
-from time import process_time
+from collections.abc import Callable
+from enum import IntEnum
+from time import monotonic, process_time
 
-#: Below this many nothing is shed: a burst that small is through in a few milliseconds whatever it costs.
-FREE = 16
-#: Decisions between two looks at the processor clock, which is a system call.
-LOOK_EVERY = 64
-WEIGHT = 0.2
-#: Other work of the process (imports, batches) is in the clock as well; beyond this it is not decisions that cost.
-COST_S_MAX = 0.002
+#: Decisions between two looks at the clocks; in line, where things change fast, time.
+LOOK_EVERY, LOOK_EVERY_S = 64, 0.05
+WEIGHT, WEIGHT_IN_LINE = 0.2, 0.5
+#: Until the first look: the budget of the design (224 µs), with something on top.
+COST_S_FIRST = 0.0004
+#: Other work of the process (imports, batches) is in its processor time as well; beyond this it is not decisions that
+#: cost.
+CPU_S_MAX = 0.002
+#: Turns of the loop that a decision takes: it is read and begun, the store is asked, it answers, the model runs, the
+#: commit goes out, its answer comes.
+TURNS = 6
+#: Of the time that its turns leave, what a decision may wait in a burst, and in a line that stands: the rest is for the
+#: store, and for what was not foreseen.
+BURST_SHARE, STANDING_SHARE = 1 / 2, 1 / 4
+#: A line that has not been empty for so long stands: it is no burst (RFC 8289's interval).
+STANDING_S = 0.1
+#: What is begun in one turn of the loop, in processor time: long enough to share writes and model runs, short enough
+#: that a refusal, which waits for the end of a turn, comes within 5 ms, and answers of the store are not kept waiting.
+TURN_S = 0.002
+#: Once something was shed, what matters less is refused for so long: it must not slip in whenever the line is short.
+HOLD_S = 1.0
+
+
+class Rank(IntEnum):
+    """What is shed first: the least."""
+
+    BATCH = 0  # nobody waits for one line
+    EVENTS = 1  # their clients keep them and send them again
+    WEBHOOKS = 2  # their providers send them again, some only a few times
+    DECISIONS = 3  # somebody waits
+
+
+#: The same for what matters less: it is refused when a decision with the bundle's smallest budget would wait so long.
+SHARES = {Rank.BATCH: 1 / 16, Rank.EVENTS: 1 / 8, Rank.WEBHOOKS: 3 / 16}
 
 
 class Admission:
-    """Counts decisions in flight, and says whether one more can be answered in time."""
+    """Counts decisions in flight, and says what there is room for. One a process."""
 
-    __slots__ = ("_answered", "_cost_s", "_looked_s", "_max", "in_flight")
+    __slots__ = (
+        "_answered",
+        "_clock_cpu_s",
+        "_cost_s",
+        "_cpu_s",
+        "_guarded",
+        "_line_since_s",
+        "_looked_cpu_s",
+        "_looked_s",
+        "_max",
+        "_now_s",
+        "_shed_s",
+        "_turn_s",
+        "_turned_s",
+        "alert",
+        "begun_max",
+        "in_flight",
+        "patience_s",
+        "waiting",
+    )
 
-    def __init__(self, max_in_flight: int | None) -> None:
-        """`max_in_flight`: a fixed bound instead of the measured one."""
+    def __init__(
+        self,
+        max_in_flight: int | None,
+        patience_s: float,
+        now_s: Callable[[], float] = monotonic,
+        cpu_s: Callable[[], float] = process_time,
+    ) -> None:
+        """`max_in_flight`: a fixed bound instead of the measured one. `patience_s`: the smallest budget of the bundle's
+        placements, in seconds. `cpu_s()`: what the process has used of the processor."""
+        self._now_s, self._clock_cpu_s = now_s, cpu_s
         self._max = max_in_flight
-        self._cost_s = 0.0
+        self.patience_s = patience_s
+        self._cost_s = self._cpu_s = COST_S_FIRST  # of a decision: how long the next in line waits; processor time
         self._answered = 0
-        self._looked_s = process_time()
-        self.in_flight = 0
+        self._looked_s, self._looked_cpu_s = self._now_s(), self._clock_cpu_s()
+        self._shed_s = [float("-inf")] * len(Rank)  # when something that matters more was last shed
+        self._line_since_s = self._turned_s = self._looked_s  # when the line began, and the last turn with one ended
+        self._turn_s = 0.0  # how long such a turn takes
+        self.in_flight = 0  # in line or begun
+        self.waiting = 0  # in line
+        self._guarded = max_in_flight is not None  # something may be refused though nobody waits in line
+        #: Whether something may be refused: all that healthy requests look at.
+        self.alert = self._guarded
+        #: Decisions under way at once: what they still need of the processor must fit the smallest budget. Only a store
+        #: that takes half of the budget lets as many be begun, and it answers them all in one turn.
+        self.begun_max = 1 << 30  # until the first look
 
-    def has_room(self, budget_s: float) -> bool:
-        """Whether a request with this budget can be answered in time."""
+    # Decisions
+
+    @property
+    def delay_s(self) -> float:
+        """How long a decision that comes now waits in line."""
+        return self.waiting * self._cost_s
+
+    @property
+    def at_once(self) -> int:
+        """Decisions to be begun in one turn of the loop: `TURN_S` of processor time; less where others take so much of
+        the processor that a decision's turns would use up more than half of the smallest budget."""
+        turns_s = TURNS * self._turn_s
+        spared = min(1.0, self.patience_s / 2 / turns_s) if turns_s else 1.0
+        return max(1, int(TURN_S * spared / self._cpu_s))
+
+    def has_room(self, budget_s: float, ahead: int | None = None) -> bool:
+        """Whether a decision with this budget can be answered in time, if `ahead` others are before it in line (None:
+        all that are there)."""
         if self._max is not None:
             return self.in_flight < self._max
-        return self.in_flight < FREE or self.in_flight * self._cost_s < budget_s
+        if not self.waiting:
+            return True
+        ahead = self.waiting if ahead is None else ahead
+        share = STANDING_SHARE if self._now_s() - self._line_since_s > STANDING_S else BURST_SHARE
+        return ahead * self._cost_s < self._spare_s(budget_s) * share
+
+    def can_keep(self, budget_s: float) -> bool:
+        """The same of a decision that was begun, whose budget became known."""
+        return not self.waiting or self._max is not None or self._spare_s(budget_s) > 0
+
+    def is_too_late(self, left_s: float) -> bool:
+        """Of a decision that waited in line longer than was foreseen: whether it would end after its budget, of which
+        so much is left since it was read."""
+        return self._spare_s(left_s) < 0
+
+    def _spare_s(self, budget_s: float) -> float:
+        """What a budget leaves for waiting in line."""
+        return budget_s - TURNS * self._turn_s
+
+    def turned(self) -> None:
+        """A turn of the loop has ended with somebody in line."""
+        now_s = self._now_s()
+        self._turn_s += WEIGHT * (now_s - self._turned_s - self._turn_s)
+        self._turned_s = now_s
+        if now_s - self._looked_s > LOOK_EVERY_S and self._answered:
+            self._look(now_s)
+
+    def line_resumed(self) -> None:
+        """The line goes on, after it had waited for decisions under way: that was no turn."""
+        self._turned_s = self._now_s()
+
+    def line_began(self) -> None:
+        """Somebody waits in line, and nobody did."""
+        self._line_since_s = self._turned_s = self._now_s()
+        self._turn_s = 0.0
+        self.alert = True
+
+    def line_ended(self) -> None:
+        """Nobody waits in line any more."""
+        self.alert = self._guarded
 
     def answered(self) -> None:
-        """One more decision was answered."""
+        """One more decision was answered, or line of a batch: those are not in flight here, but they are in the
+        processor time that is divided."""
         self._answered += 1
         if self._answered == LOOK_EVERY:
-            self._answered = 0
-            now_s = process_time()
-            cost_s = min((now_s - self._looked_s) / LOOK_EVERY, COST_S_MAX)
-            self._looked_s = now_s
-            self._cost_s += WEIGHT * (cost_s - self._cost_s)
+            self._look(self._now_s())
+
+    def _look(self, now_s: float) -> None:
+        cpu_clock_s = self._clock_cpu_s()
+        cpu_s = min((cpu_clock_s - self._looked_cpu_s) / self._answered, CPU_S_MAX)
+        self._cpu_s += WEIGHT * (cpu_s - self._cpu_s)
+        if self.waiting and self._line_since_s <= self._looked_s:
+            self._cost_s += WEIGHT_IN_LINE * ((now_s - self._looked_s) / self._answered - self._cost_s)
+        else:
+            self._cost_s += WEIGHT * (cpu_s - self._cost_s)
+        self._answered = 0
+        self._looked_s, self._looked_cpu_s = now_s, cpu_clock_s
+        self.begun_max = self._begun_max()
+        self._guarded = self._max is not None or now_s - self._shed_s[Rank.BATCH] < HOLD_S
+        self.alert = self._guarded or self.waiting > 0
+
+    def _begun_max(self) -> int:
+        return max(TURNS, int(self.patience_s * BURST_SHARE / self._cpu_s))
+
+    # What matters less than decisions
+
+    def takes(self, rank: Rank) -> bool:
+        """Whether there is room for something of this rank, below decisions."""
+        if self._now_s() - self._shed_s[rank] < HOLD_S:
+            return False
+        return not self.waiting or self.delay_s < SHARES[rank] * self._spare_s(self.patience_s)
+
+    def shed(self, rank: Rank, budget_s: float = float("inf")) -> None:
+        """Something was refused: for a while, what matters less is too. Not for a decision whose `budget_s` is smaller
+        than the bundle's: whoever cannot wait at all says nothing about how long others do."""
+        if budget_s < self.patience_s or rank is Rank.BATCH:
+            return
+        now_s = self._now_s()
+        for lower in range(rank):
+            self._shed_s[lower] = now_s
+        self._guarded = self.alert = True

@@ -35,6 +35,8 @@ class Child:
         self._niceness = niceness
         self._first_after_s = first_after_s
         self._stopping = threading.Event()
+        self._renewing = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._keep_running, name=module, daemon=True)
 
     def start(self) -> None:
@@ -43,7 +45,15 @@ class Child:
     def stop(self) -> None:
         """Ends it, in order if it can; returns when it has ended."""
         self._stopping.set()
+        if self._process is not None:
+            _end(self._process)
         self._thread.join()
+
+    def renew(self) -> None:
+        """Ends it, in order if it can, and starts it again at once: it reads its bundle and its settings anew."""
+        if self._process is not None and self._process.poll() is None:
+            self._renewing.set()
+            self._process.terminate()
 
     def _keep_running(self) -> None:
         pause_s = PAUSE_S
@@ -53,6 +63,10 @@ class Child:
             code = self._run()
             if code is None:
                 return
+            if self._renewing.is_set():
+                self._renewing.clear()
+                wait_s = 0.0
+                continue
             pause_s = PAUSE_S if time.monotonic() - began_s > LIVED_S else min(PAUSE_S_MAX, 2 * pause_s)
             log.warning("a process ended and is started again", extra={"what": self._name, "exit_code": code})
             wait_s = pause_s
@@ -64,13 +78,12 @@ class Child:
         with contextlib.suppress(ProcessLookupError):  # it has ended already
             os.setpriority(os.PRIO_PROCESS, process.pid, self._niceness)
         watchdog = end_with_us(process.pid)
+        self._process = process
         try:
-            while not self._stopping.is_set():
-                try:
-                    return process.wait(0.2)
-                except subprocess.TimeoutExpired:
-                    continue
-            return None
+            # Without a timeout: with one, Python looks fifty times a second whether it has ended, and each time takes
+            # the interpreter from who is deciding.
+            code = None if self._stopping.is_set() else process.wait()
+            return None if self._stopping.is_set() else code
         finally:
             _end(process)
             watchdog.kill()
@@ -85,6 +98,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def renew(children: Sequence[Child]) -> None:
+    """Each ends and starts again."""
+    for child in children:
+        child.renew()
 
 
 @contextmanager

@@ -283,22 +283,26 @@ def version() -> None:
 def keys_add(
     file: KeysFile,
     scope: Annotated[list[str], typer.Option(help="decide, collect, read, approve:<role> or admin; may be repeated.")],
+    rate: Annotated[
+        str | None, typer.Option(help="How often it may ask a server: 100/s, 6000/min, 50000/h. Absent: no limit.")
+    ] = None,
 ) -> None:
     """Makes a key and prints it, once: only its hash is kept."""
     from app import keys_file
 
-    stored, key = _or_fail(lambda: keys_file.add(file, scope))
-    typer.echo(f"{stored.id} may {', '.join(stored.scopes)}. The key, shown this once:", err=True)
+    stored, key = _or_fail(lambda: keys_file.add(file, scope, rate=rate))
+    limit = "" if rate is None else f", at most {rate}"
+    typer.echo(f"{stored.id} may {', '.join(stored.scopes)}{limit}. The key, shown this once:", err=True)
     typer.echo(key)
 
 
 @keys.command("list")
 def keys_list(file: KeysFile) -> None:
-    """Lists the keys: id, scopes, when it was made."""
+    """Lists the keys: id, when it was made, scopes, rate."""
     from app import keys_file
 
     for key in _or_fail(lambda: keys_file.read(file)):
-        typer.echo(f"{key.id}  {key.created}  {' '.join(key.scopes)}")
+        typer.echo(f"{key.id}  {key.created}  {' '.join(key.scopes)}{'' if key.rate is None else f'  {key.rate}'}")
 
 
 @keys.command("revoke")

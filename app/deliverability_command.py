@@ -17,7 +17,7 @@ from app.store.clients import open_client
 from app.store.control import ControlStore
 from app.store.embedded import EmbeddedStoreError
 from app.store.keys import Keys
-from app.store.link import Link
+from app.store.link import open_link
 from app.store.watch import WatchStore
 from app.store.whole_log import shards_of
 
@@ -50,7 +50,7 @@ async def _looked_up(url: str) -> dict[str, Any]:
             raise CannotTell("this store was never used by a server: nothing was sent from here")
         store = WatchStore(client, Keys(shards))
         # The link stays closed: what people ask goes over the ordinary client.
-        off, _, _ = await ControlStore(Link(url), client, Keys(shards)).board()
+        off, _, _ = await ControlStore(open_link(url), client, Keys(shards)).board()
         now_ms = await store.now_ms()
         return view(await store.last(), braked_by_watch(off, now_ms), now_ms)
 

@@ -1,9 +1,11 @@
 """Keys of callers: a file of JSON lines that holds hashes only, never a key.
 
-    {"id": "key_4f0c…", "hash": "blake2b:9c1a…", "scopes": ["decide"], "created": "2026-11-24T08:00:00Z"}
+    {"id": "key_4f0c…", "hash": "blake2b:9c1a…", "scopes": ["decide"], "created": "2026-11-24T08:00:00Z",
+     "rate": "100/s"}
 
-A key is 256 random bits, so one round of BLAKE2b is enough: there is no dictionary to try. The file is replaced as a
-whole on each change, so that a reader never sees half of it; servers read it again within a second.
+`rate` is absent where a key may ask as often as it wants. A key is 256 random bits, so one round of BLAKE2b is enough:
+there is no dictionary to try. The file is replaced as a whole on each change, so that a reader never sees half of it;
+servers read it again within a second.
 """
 
 from __future__ import annotations
@@ -15,11 +17,13 @@ import secrets
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
+
+from app.core.rates import parse_rate
 
 #: What a key may be allowed. `approve:<role>` is one scope a role; `admin` holds every other scope but approvals.
 SCOPES = ("decide", "collect", "read", "admin")
@@ -39,6 +43,7 @@ class StoredKey:
     hash: str
     scopes: tuple[str, ...]
     created: str
+    rate: str | None = None  # as `app.core.rates.parse_rate` understands it; None: no limit
 
 
 def hash_of(key: bytes) -> str:
@@ -57,12 +62,18 @@ def read(path: Path) -> tuple[StoredKey, ...]:
     return tuple(_parse(line, number) for number, line in enumerate(lines, 1) if line.strip())
 
 
-def add(path: Path, scopes: Sequence[str], now: datetime | None = None) -> tuple[StoredKey, str]:
-    """Makes a key, stores its hash, and returns it with the key itself: the only time it is ever seen."""
+def add(
+    path: Path, scopes: Sequence[str], now: datetime | None = None, rate: str | None = None
+) -> tuple[StoredKey, str]:
+    """Makes a key, stores its hash, and returns it with the key itself: the only time it is ever seen.
+
+    `rate`: how often it may ask, such as `100/s`; None: as often as it wants. Raises `KeysFileError`.
+    """
     check_scopes(scopes)
+    _check_rate(rate)
     key = "nbk_" + secrets.token_urlsafe(32)
     created = (now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    stored = StoredKey("key_" + secrets.token_hex(6), hash_of(key.encode()), tuple(scopes), created)
+    stored = StoredKey("key_" + secrets.token_hex(6), hash_of(key.encode()), tuple(scopes), created, rate)
     with _locked(path):
         _replace(path, (*read(path), stored))
     return stored, key
@@ -88,17 +99,31 @@ def check_scopes(scopes: Sequence[str]) -> None:
             raise KeysFileError(f"unknown scope `{scope}`: use {', '.join(SCOPES)} or approve:<role>")
 
 
+def _check_rate(rate: str | None) -> None:
+    try:
+        if rate is not None:
+            parse_rate(rate)
+    except ValueError as error:
+        raise KeysFileError(str(error)) from None
+
+
 def _parse(line: bytes, number: int) -> StoredKey:
     remedy = f"line {number} of the keys file is not a key: remove it, and make a new one with `nextbest keys add`"
     try:
         fields = orjson.loads(line)
-        key = StoredKey(str(fields["id"]), fields["hash"], tuple(fields["scopes"]), str(fields["created"]))
+        rate = fields.get("rate")
+        key = StoredKey(str(fields["id"]), fields["hash"], tuple(fields["scopes"]), str(fields["created"]), rate)
         if not HASH.match(key.hash):
             raise KeysFileError(remedy)
         check_scopes(key.scopes)
-    except (KeyError, TypeError, ValueError) as error:
+        _check_rate(rate)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise KeysFileError(remedy) from error
     return key
+
+
+def _line(key: StoredKey) -> bytes:
+    return orjson.dumps({name: value for name, value in asdict(key).items() if value is not None}) + b"\n"
 
 
 def _replace(path: Path, keys: Sequence[StoredKey]) -> None:
@@ -106,7 +131,7 @@ def _replace(path: Path, keys: Sequence[StoredKey]) -> None:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.writelines(orjson.dumps(key) + b"\n" for key in keys)
+            file.writelines(_line(key) for key in keys)
             file.flush()
             os.fsync(file.fileno())
         if path.exists():

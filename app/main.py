@@ -14,7 +14,7 @@ import os
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from hashlib import blake2b
@@ -40,6 +40,7 @@ from app.flows.reconcile import Reconciler
 from app.flows.room import Room
 from app.flows.take_webhooks import WebhookTaker
 from app.http import (
+    api_document,
     batch,
     customers,
     decide,
@@ -59,11 +60,11 @@ from app.http import (
     unsubscribe,
 )
 from app.http import bundle as bundle_route
-from app.http import (
-    webhooks as webhooks_route,
-)
-from app.http.auth import PUBLIC, Authenticator, AuthMiddleware, required_scope
+from app.http import webhooks as webhooks_route
+from app.http.auth import Authenticator, AuthMiddleware
+from app.http.drain import Drain
 from app.outcome_taking import outcome_store, outcome_taker
+from app.rate_limits import open_cells
 from app.scoring import ModelRunner
 from app.services import Services
 from app.settings import Durability, Settings
@@ -83,7 +84,7 @@ from app.store.events import EventStore
 from app.store.fields import FieldRegistry, names_of
 from app.store.keys import Keys
 from app.store.ledger import kind_names
-from app.store.link import Link, StoreUnfit, Wire
+from app.store.link import Caller, StoreUnfit, open_link
 from app.store.merge import MergeStore
 from app.store.outcomes import OUTCOME, Told
 from app.store.webhooks import WebhookStore
@@ -102,7 +103,10 @@ log = logging.getLogger("nextbest")
 MODELS = Path(__file__).resolve().parent.parent / "models" / "registry"
 RUNTIME_DIR = "NEXTBEST_RUNTIME_DIR"  # set by `serve`: where the workers of one server meet
 LOOK_EVERY_S = 0.2
+LEARN_EVERY_S = 1.0
 CHECK_SERVER_EVERY_S = 5.0
+#: One of several workers does not listen before its link to the store is up; it starts without a store all the same.
+STORE_WITHIN_S = 2.0
 
 
 def product_version() -> str:
@@ -126,36 +130,24 @@ def create_app() -> FastAPI:
         lifespan=lifespan,
     )
     app.state.settings = settings
-    app.state.drain = health.Drain()
-    problems.install(app, lambda code: app.state.services.metrics.count(series.PROBLEMS, code))
+    app.state.drain = Drain()
+    problems.install(app, partial(count_problem, app))
     routes = (
         decide, batch, decisions, outcomes, events, segment, customers, erasure, export, identities, suppressions,
         bundle_route, switches, unsubscribe, webhooks_route, deliverability, metrics, health,
     )  # fmt: skip
     for module in routes:
         app.include_router(module.router)
-    document_keys(app)
-    authenticator = app.state.authenticator = Authenticator(settings.keys_file)
-    app.add_middleware(AuthMiddleware, authenticator=authenticator)
+    api_document.complete(app)
+    cells = open_cells(os.environ.get(RUNTIME_DIR), settings.workers)
+    authenticator = app.state.authenticator = Authenticator(settings.keys_file, cells)
+    app.add_middleware(AuthMiddleware, authenticator=authenticator, on_problem=partial(count_problem, app))
     return Application(app)  # type: ignore[return-value]  # an ASGI application, as the server wants it
 
 
-def document_keys(app: FastAPI) -> None:
-    """Say in the OpenAPI document that routes take a bearer key, and which scope it needs."""
-    schema = app.openapi()
-    schema.setdefault("components", {})["securitySchemes"] = {
-        "key": {
-            "type": "http",
-            "scheme": "bearer",
-            "description": "From `nextbest keys add`.",
-        }
-    }
-    for path, methods in schema["paths"].items():
-        for method, operation in methods.items():
-            scope = required_scope(method.upper(), path)
-            if scope != PUBLIC:
-                operation["security"] = [{"key": []}]
-                operation["description"] = f"{operation.get('description', '')}\n\nScope: `{scope}`.".strip()
+def count_problem(app: FastAPI, code: str) -> None:
+    """Counts a problem that leaves, by its code."""
+    app.state.services.metrics.count(series.PROBLEMS, code)
 
 
 class Application:
@@ -163,6 +155,12 @@ class Application:
 
     def __init__(self, app: FastAPI) -> None:
         self._app = app
+
+    @property
+    def drain(self) -> Drain:
+        """Whether this process is on its way out."""
+        drain: Drain = self._app.state.drain
+        return drain
 
     @property
     def decide_endpoint(self) -> decide.DecideEndpoint | None:
@@ -185,7 +183,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         services = await open_services(settings, app.state.authenticator, stack)
         app.state.services = services
         app.state.decide_endpoint = decide.DecideEndpoint(services)
-        stack.enter_context(app.state.drain.on_sigterm(settings.drain_s))
+        stack.enter_context(app.state.drain.on_signals(settings.drain_s))
+        if settings.workers > 1:  # what it is sent from its first moment on, no balancer's probe could hold back
+            await services.link.wait_connected(STORE_WITHIN_S)
         gc.collect()
         gc.freeze()  # what lives as long as the process need not be walked again
         # A decision makes some hundred objects and no cycles: at the usual 700 the collector would run every third one.
@@ -203,15 +203,16 @@ async def open_services(settings: Settings, authenticator: Authenticator, stack:
     client = open_client(url)
     stack.push_async_callback(client.aclose)
     keys, fields = Keys(settings.shards), FieldRegistry(client)
-    link = Link(url, on_connect=lambda wire: prepare_store(services, wire))
+    link = open_link(url, on_connect=lambda wire: prepare_store(services, wire))
     strict = settings.durability is Durability.STRICT
     store = DecisionStore(link, keys, fields, bundle, settings.decision_log_bytes // settings.shards, strict)
     reconciler = Reconciler(store, lambda result: counted.count(series.RELEASES, result))
     budgets = Budgets(bundle, BudgetStore(link).lease)
-    admission = Admission(settings.max_in_flight)
-    event_link = Link(url, client_name="nextbest-events")
+    patience_ms = min(placement.budget_ms for placement in bundle.placements.values())
+    admission = Admission(settings.max_in_flight, patience_ms / 1000)
+    event_link = open_link(url, client_name="nextbest-events")
     events_in = EventStore(event_link, keys, settings.event_stream_bytes, strict=strict)
-    room = Room(admission.has_room, lambda: admission.in_flight)
+    room = Room(admission.takes, lambda: admission.in_flight)
     collector = Collector(
         bundle,
         events_in,
@@ -236,7 +237,7 @@ async def open_services(settings: Settings, authenticator: Authenticator, stack:
         wall_clock_s=time.time,
         record_explanation=settings.record_explanation,
     )
-    outcome_link = Link(url, client_name="nextbest-outcomes")
+    outcome_link = open_link(url, client_name="nextbest-outcomes")
     outcomes_in = outcome_store(settings, bundle, outcome_link, keys, fields)
     archive = BundleArchive(client, bundle)
     taker = outcome_taker(outcomes_in, bundle, client, keys, fields, archive, make_way=room.step_back)
@@ -253,6 +254,7 @@ async def open_services(settings: Settings, authenticator: Authenticator, stack:
         lambda address: domain_class(address, watched),
         lambda provider: Told(f"webhook:{provider}", "webhook"),
         lambda provider, result, n: counted.add(counted.slot(series.WEBHOOK_ITEMS, provider, result), n),
+        lambda provider, times_ms: note_lags(counted, provider, times_ms, int(time.time() * 1000)),
     )
     merges = Merges(MergeStore(client, keys, fields, bundle, strict=strict))
     erasures = Erasures(
@@ -355,6 +357,12 @@ def count_events(counted: Metrics, what: str, n: int) -> None:
     counted.add(counted.slot(series.EVENT_PROPERTIES_DROPPED) if dropped else counted.slot(series.EVENTS, what), n)
 
 
+def note_lags(counted: Metrics, provider: str, times_ms: Sequence[int], now_ms: int) -> None:
+    """Note how long after it happened each thing that a provider told was taken. A clock that is fast is not early."""
+    for at_ms in times_ms:
+        counted.observe(series.WEBHOOK_LAG, max(0, now_ms - at_ms), provider)
+
+
 def hashed(services: Services, customer: str) -> str:
     """What stands for a customer in traces."""
     return blake2b(customer.encode(), digest_size=8, key=services.hash_key[:64]).hexdigest()
@@ -367,7 +375,7 @@ def erased_hash(services: Services, customer: str) -> str:
     return customer_hash(customer, services.hash_key)
 
 
-async def prepare_store(services: Services, wire: Wire) -> None:
+async def prepare_store(services: Services, wire: Caller) -> None:
     """Runs after every connect, before decisions use the link: agree on what all nodes must agree on."""
     settings = services.settings
     services.store_findings = await check_server(services.client, strict=settings.durability is Durability.STRICT)
@@ -395,14 +403,20 @@ async def learn_fields(services: Services) -> None:
 async def look_after(services: Services) -> None:
     """What a process does beside answering: learn field ids that other nodes allocated, look at the server now and
     then, and take back what a crashed caller left."""
-    checked_at = time.monotonic()
+    checked_at = learnt_at = time.monotonic()
     while True:
+        due_s = time.monotonic() + LOOK_EVERY_S
         await asyncio.sleep(LOOK_EVERY_S)
+        services.observe_delay(time.monotonic() - due_s)
         services.refresh_gauges()
         with contextlib.suppress(Exception):  # the store is away: the link says so, and the next look tries again
-            if services.store.unknown_field_seen:
+            # A node of a new release has its names before it is ready: known here, before a customer has them.
+            behind = services.link.connected and time.monotonic() - learnt_at > LEARN_EVERY_S
+            if services.store.unknown_field_seen or (behind and await services.fields.is_behind()):
                 services.store.unknown_field_seen = False
                 await learn_fields(services)
+            if behind:
+                learnt_at = time.monotonic()
             if services.link.connected and time.monotonic() - checked_at > CHECK_SERVER_EVERY_S:
                 checked_at = time.monotonic()
                 strict = services.settings.durability is Durability.STRICT

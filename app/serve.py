@@ -12,18 +12,22 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from app.children import Child, running
+from app.children import Child, renew, running
 from app.keys_file import KeysFileError, read
 from app.settings import Durability, Settings
 
 FACTORY = "app.main:create_app"
 GRACE_S = 10  # the longest a request may still run after a stop was asked for: a batch stream is cut here
+
+#: Seconds that an idle connection is kept. Whoever keeps connections open must close them first, or a request meets a
+#: closing one: nginx keeps them for 60 s (`keepalive_timeout` of upstreams), and so does AWS's load balancer.
+KEEP_ALIVE_S = 75
 
 
 class CannotServe(Exception):
@@ -52,8 +56,9 @@ def serve(settings: Settings, demo: bool = False) -> None:
             from app.welcome import welcome
 
             threading.Thread(target=welcome, args=(url, settings.bundle), daemon=True).start()
-        with running(*_children(settings)):
-            _run(settings, listener)
+        children = list(_children(settings))
+        with running(*children):
+            _run(settings, listener, children)
 
 
 def _children(settings: Settings) -> Iterator[Child]:
@@ -154,9 +159,8 @@ def _import_the_heavy() -> None:
     import app.main  # noqa: F401  (imported for its cost, which is then paid)
 
 
-def _run(settings: Settings, listener: socket.socket) -> None:
+def _run(settings: Settings, listener: socket.socket, children: Sequence[Child]) -> None:
     import uvicorn
-    from uvicorn.supervisors import Multiprocess
 
     from app.http.protocol import Limits, ServerConfig
 
@@ -176,12 +180,15 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         proxy_headers=False,  # no decision depends on a client's address, which is a direct identifier
         server_header=False,
         date_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
     )
     config.limits = Limits(body_bytes=settings.body_limit_bytes, request_timeout_s=settings.request_timeout_s)
     with _sigterm_unwinds():
         if settings.workers > 1:
-            Multiprocess(config, [listener]).run()
+            from app.supervisor import Supervisor
+
+            Supervisor(config, [listener], lambda: renew(children)).run()
         else:
             uvicorn.Server(config).run([listener])
 

@@ -84,6 +84,12 @@ class Services:
             findings.insert(0, f"the store cannot be reached: {self.link.last_error}")
         return findings + self.control.findings + self.authenticator.findings
 
+    def observe_delay(self, late_s: float) -> None:
+        """`late_s`: how late the event loop got to something that was due. A request that comes now waits as long to be
+        read, and then, where decisions stand in line, for those ahead of it."""
+        in_line_s = self.admission.delay_s if self.admission.waiting else 0.0
+        self.metrics.observe(series.QUEUE_DELAY_SECONDS, max(0, int((late_s + in_line_s) * 1e9)))
+
     def refresh_gauges(self) -> None:
         """Bring this worker's gauges up to date: before a scrape, and all the time for scrapes of other workers."""
         self.metrics.set(self.metrics.slot(series.REQUESTS_IN_FLIGHT), self.admission.in_flight)

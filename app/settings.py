@@ -18,6 +18,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.core.unsubscribe_keys import parse_secrets
+from app.store.addresses import parse as parse_address
 
 PREFIX = "NEXTBEST_"
 DEMO_BUNDLE = Path(__file__).resolve().parent.parent / "policy" / "bundles" / "retail_demo"
@@ -55,8 +56,9 @@ class Settings(BaseSettings):
     # The store
     redis_url: SecretStr | None = Field(
         None,
-        description="`redis://`, `rediss://` or `unix://` address of a Redis ≥ 7.0 or Valkey ≥ 7.2. When absent, "
-        "`serve` starts an embedded store. A secret, since it may hold a password.",
+        description="Address of a Redis ≥ 7.0 or Valkey ≥ 7.2: `redis://`, `rediss://` (TLS) or `unix://`, "
+        "`redis+sentinel://`, `redis+cluster://`; user, password and certificates are part of it (docs/security.md). "
+        "When absent, `serve` starts an embedded store. A secret, since it may hold a password.",
     )
     data: Path = Field(
         Path("data"), description="Folder of the embedded store's files. Back it up; it survives restarts."
@@ -179,6 +181,13 @@ class Settings(BaseSettings):
     record_explanation: bool = Field(
         True, description="For measurements only: false leaves the reasons for every candidate out of the record."
     )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_a_store(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parse_address(value.get_secret_value())
+        return value
 
     @field_validator("hash_key")
     @classmethod

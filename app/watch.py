@@ -35,11 +35,12 @@ class Watch:
 
     def server_timing(self) -> bytes:
         """The `Server-Timing` header: the steps taken, in ms (https://www.w3.org/TR/server-timing/)."""
-        taken = [spent for spent in self.durations_ns if spent >= 0]
-        if len(taken) == len(_USUAL) and self.durations_ns[IDENTIFY] < 0:
-            return _USUAL_TEMPLATE % tuple([spent / 1e6 for spent in taken])
-        steps = [step for step, spent in zip(STEPS, self.durations_ns, strict=True) if spent >= 0]
-        return _template(steps) % tuple([spent / 1e6 for spent in taken])
+        durations_ns = self.durations_ns
+        if durations_ns[IDENTIFY] == SKIPPED and durations_ns.count(SKIPPED) == 1:
+            admit, _, *others = durations_ns
+            return _USUAL_TEMPLATE % (admit / 1e6, *[spent / 1e6 for spent in others])
+        taken = [(step, spent / 1e6) for step, spent in zip(STEPS, durations_ns, strict=True) if spent >= 0]
+        return _template([step for step, _ in taken]) % tuple([spent_ms for _, spent_ms in taken])
 
 
 def _template(steps: Sequence[Step]) -> bytes:

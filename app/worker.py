@@ -26,6 +26,7 @@ from app.flows.attribute import Attribution
 from app.flows.close_rewards import RewardCloser
 from app.flows.link_identities import Identities
 from app.flows.merge import Merges
+from app.flows.take_outcomes import OutcomeTaker
 from app.flows.watch_deliverability import DeliverabilityWatch
 from app.flows.work_events import Conversions, EventWorker, Identity
 from app.outcome_taking import outcome_store, outcome_taker
@@ -41,7 +42,7 @@ from app.store.fields import FieldRegistry
 from app.store.fold_steps import Kept
 from app.store.fold_store import COMMIT, FoldStore
 from app.store.keys import Keys
-from app.store.link import Link, StoreUnfit, Wire
+from app.store.link import Caller, Link, StoreUnfit, open_link
 from app.store.merge import MergeStore
 from app.store.outcomes import OUTCOME, Told
 from app.store.resp import pack
@@ -117,7 +118,9 @@ async def work(settings: Settings, bundle: Bundle, url: str, stopped: asyncio.Ev
         client = open_client(url, client_name="nextbest-worker-control")
         stack.push_async_callback(client.aclose)
 
-        link = Link(url, client_name="nextbest-worker", on_connect=lambda wire: _prepare(wire, client, settings.shards))
+        link = open_link(
+            url, client_name="nextbest-worker", on_connect=lambda wire: _prepare(wire, client, settings.shards)
+        )
         link.start()
         stack.push_async_callback(link.close)
         while not await link.wait_connected(0.2):
@@ -126,8 +129,11 @@ async def work(settings: Settings, bundle: Bundle, url: str, stopped: asyncio.Ev
         runtime = os.environ.get(RUNTIME_DIR)
         metrics = Metrics(Path(runtime) if runtime else None, {})
         stack.callback(metrics.close)
-        identities = await open_identities(settings, bundle, link, client, metrics, stack)
-        conversions = await attribute_conversions(settings, bundle, link, client)
+        configured = settings.hash_key.get_secret_value() if settings.hash_key else None
+        hash_key = await shared_hash_key(client, configured)
+        taker = take_outcomes(settings, bundle, link, client, hash_key)
+        identities = await open_identities(settings, bundle, client, metrics, hash_key, taker, stack)
+        conversions = attribute_conversions(settings, bundle, link, taker, metrics)
         worker = assemble(settings, bundle, link, metrics, identities, conversions)
         gauges = asyncio.create_task(_keep_gauges(metrics, link, worker))
         stack.callback(gauges.cancel)
@@ -135,13 +141,13 @@ async def work(settings: Settings, bundle: Bundle, url: str, stopped: asyncio.Ev
         if watch is not None:
             watching = asyncio.create_task(watch.run(stopped), name="deliverability")
             stack.callback(watching.cancel)
-        closer = close_rewards(settings, bundle, link, client, metrics)
+        closer = close_rewards(settings, bundle, link, client, metrics, conversions)
         closing = asyncio.create_task(closer.run(stopped, lambda: worker.held), name="rewards")
         stack.callback(closing.cancel)
         await worker.run(stopped)
 
 
-async def _prepare(wire: Wire, client: Redis, shards: int) -> None:
+async def _prepare(wire: Caller, client: Redis, shards: int) -> None:
     """Runs after every connect: the shards are those of the deployment, and the store knows our scripts."""
     try:
         await claim_shards(client, shards)
@@ -150,7 +156,7 @@ async def _prepare(wire: Wire, client: Redis, shards: int) -> None:
     await load_scripts(wire)
 
 
-async def load_scripts(wire: Wire) -> None:
+async def load_scripts(wire: Caller) -> None:
     """Have the store know the worker's scripts. Raises StoreError, ReplyError."""
     packed = [pack("SCRIPT", "LOAD", script.source) for script in SCRIPTS]
     deadline = asyncio.get_running_loop().time() + PREPARED_WITHIN_S
@@ -159,21 +165,28 @@ async def load_scripts(wire: Wire) -> None:
             raise reply
 
 
+def take_outcomes(settings: Settings, bundle: Bundle, link: Link, client: Redis, hash_key: bytes) -> OutcomeTaker:
+    """Who takes what conversions come to, and what was said of an address before anybody knew whose it is."""
+    keys, fields = Keys(settings.shards), FieldRegistry(client)
+    store = outcome_store(settings, bundle, link, keys, fields)
+    store.hash_key = hash_key
+    return outcome_taker(store, bundle, client, keys, fields, BundleArchive(client, bundle))
+
+
 async def open_identities(
-    settings: Settings, bundle: Bundle, link: Link, client: Redis, metrics: Metrics, stack: AsyncExitStack
+    settings: Settings,
+    bundle: Bundle,
+    client: Redis,
+    metrics: Metrics,
+    hash_key: bytes,
+    taker: OutcomeTaker,
+    stack: AsyncExitStack,
 ) -> Identities:
     """Who is who: what chunks of events tell is taken down, settled and merged, beside the worker."""
     keys, strict = Keys(settings.shards), settings.durability is Durability.STRICT
-    configured = settings.hash_key.get_secret_value() if settings.hash_key else None
-    hash_key = await shared_hash_key(client, configured)
     merges = Merges(MergeStore(client, keys, FieldRegistry(client), bundle, strict=strict))
     claims = ClaimStore(client, keys, hash_key, keeping(bundle))
-    fields = FieldRegistry(client)
-    outcomes = outcome_store(settings, bundle, link, keys, fields)
-    outcomes.hash_key = hash_key
-    claims.on_linked = outcome_taker(
-        outcomes, bundle, client, keys, fields, BundleArchive(client, bundle)
-    ).linked  # what was said of an address before anybody knew whose it is
+    claims.on_linked = taker.linked
     identities = Identities(
         claims,
         merges,
@@ -187,20 +200,19 @@ async def open_identities(
     return identities
 
 
-async def attribute_conversions(settings: Settings, bundle: Bundle, link: Link, client: Redis) -> Attribution | None:
+def attribute_conversions(
+    settings: Settings, bundle: Bundle, link: Link, taker: OutcomeTaker, metrics: Metrics
+) -> Attribution | None:
     """Who finds the decisions that conversions belong to; None where the bundle names none."""
     if not bundle.outcomes.conversions:
         return None
-    keys, fields = Keys(settings.shards), FieldRegistry(client)
-    store = outcome_store(settings, bundle, link, keys, fields)
-    configured = settings.hash_key.get_secret_value() if settings.hash_key else None
-    store.hash_key = await shared_hash_key(client, configured)
     return Attribution(
         bundle.outcomes,
-        ConversionStore(link, keys),
-        outcome_taker(store, bundle, client, keys, fields, BundleArchive(client, bundle)),
+        ConversionStore(link, Keys(settings.shards)),
+        taker,
         CONVERSIONS,
         logs.Summary(log, "conversions of some customers are not attributed", TROUBLE_EVERY_S).note,
+        lambda conversion, attribution: metrics.count(series.CONVERSIONS, conversion, attribution),
     )
 
 
@@ -226,7 +238,14 @@ def assemble(
     )
 
 
-def close_rewards(settings: Settings, bundle: Bundle, link: Link, client: Redis, metrics: Metrics) -> RewardCloser:
+def close_rewards(
+    settings: Settings,
+    bundle: Bundle,
+    link: Link,
+    client: Redis,
+    metrics: Metrics,
+    conversions: Attribution | None = None,
+) -> RewardCloser:
     """Who works out what decisions earned when their windows close."""
     stream_bytes = settings.outcome_stream_bytes // settings.shards
     return RewardCloser(
@@ -234,6 +253,7 @@ def close_rewards(settings: Settings, bundle: Bundle, link: Link, client: Redis,
         {each.id: each.reward for each in bundle.placements.values() if each.reward is not None},
         lambda result, n: metrics.add(metrics.slot(series.REWARDS, result), n),
         logs.Summary(log, "rewards are not worked out, and stay due until they are", TROUBLE_EVERY_S).note,
+        conversions,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -34,8 +35,13 @@ class Beside:
     together_ms: list[float] = field(default_factory=list)
     answers: int = 0  # to the load
     refused: int = 0  # 429 of them: decisions come first
-    decisions_failed: int = 0
+    decisions_failed: Counter[str] = field(default_factory=Counter)  # by status, `lost` or `unanswered`
     driver_late_ms: list[float] = field(default_factory=list)  # p99 of each round beside the load
+
+    @property
+    def decisions_refused(self) -> int:
+        """Told to come again in a moment (503, `overloaded`), before anything was read: the server was behind."""
+        return self.decisions_failed["503"]
 
     def ratio(self) -> tuple[float, str]:
         """The median of rounds that are neighbours in time, and its span in words."""
@@ -88,7 +94,7 @@ def compare(
             for loaded in (False, True) if number % 2 == 0 else (True, False):
                 tally = run(one_round(loaded=loaded))
                 (found.together_ms if loaded else found.alone_ms).append(percentiles(tally.latencies_ns).p99)
-                found.decisions_failed += tally.failures.total()
+                found.decisions_failed += tally.failures
                 if loaded:
                     found.driver_late_ms.append(nearest_rank(sorted(tally.late_ns), 0.99) / 1e6)
     return found

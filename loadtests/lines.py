@@ -46,9 +46,16 @@ def ratio_lines(found: Beside, what: str) -> list[Line]:
         Line("decide p99 alone, median of rounds", "", f"{median(found.alone_ms):.2f} ms", None),
         Line(f"decide p99 beside {what}", "", f"{median(found.together_ms):.2f} ms", None),
         Line("… ratio, neighbours in time", "≤ 1.5 ×", f"{ratio:.2f} × {span}", ratio <= 1.5),
-        Line("… decisions that failed", "0", f"{found.decisions_failed}", found.decisions_failed == 0),
+        Line("… decisions refused for a moment (503)", "", f"{found.decisions_refused}", None),
+        Line("… decisions that failed", "0", _failures(found), found.decisions_failed.keys() <= {"503"}),
         Line("… of it the driver's own lateness, p99", "", f"{median(found.driver_late_ms):.2f} ms", None),
     ]
+
+
+def _failures(found: Beside) -> str:
+    """How many, and in which way."""
+    failed = {what: number for what, number in sorted(found.decisions_failed.items()) if what != "503"}
+    return ", ".join(f"{number} {what}" for what, number in failed.items()) or "0"
 
 
 def store_version(store: redis.Redis) -> str:
@@ -61,7 +68,9 @@ def console() -> Console:
     return Console(width=WIDTH if not Console().is_terminal else None)
 
 
-def tell(out: Console, lines: Sequence[Line], machine: Machine, name: str, *, publishing: bool) -> None:
+def tell(
+    out: Console, lines: Sequence[Line], machine: Machine, name: str, *, publishing: bool, page: Path | None = None
+) -> None:
     """Print the table, keep the raw figures, and, `publishing`, put it where the docs keep the table of this name."""
     out.print(table(lines))
     out.print(
@@ -74,7 +83,7 @@ def tell(out: Console, lines: Sequence[Line], machine: Machine, name: str, *, pu
     kept.write_text(json.dumps({"machine": machine.as_dict(), "lines": [asdict(line) for line in lines]}, indent=1))
     out.print(f"raw figures: {kept}")
     if publishing:
-        out.print(f"written: {publish(lines, machine, name)}")
+        out.print(f"written: {publish(lines, machine, name, page)}")
 
 
 def table(lines: Sequence[Line]) -> Table:
@@ -96,12 +105,14 @@ def markdown(lines: Sequence[Line], machine: Machine) -> str:
     return f"Run of {date.today()}: {facts}.\n\n| | wanted | found | |\n|---|---|---|---|\n{rows}\n"
 
 
-def publish(lines: Sequence[Line], machine: Machine, name: str) -> Path:
-    """Put the table between the marks of its name."""
+def publish(lines: Sequence[Line], machine: Machine, name: str, page: Path | None = None) -> Path:
+    """Put the table between the marks of its name, in `page` or docs/performance.md."""
+    page = page or PAGE
+    page = page or PAGE  # looked up now: tests put another one in its place
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    before, found, rest = PAGE.read_text(encoding="utf-8").partition(begin)
+    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
     if not found:
-        raise RuntimeError(f"{PAGE.name} has no mark `{begin}`")
+        raise RuntimeError(f"{page.name} has no mark `{begin}`")
     _, _, after = rest.partition(end)
-    PAGE.write_text(f"{before}{begin}\n{markdown(lines, machine)}{end}{after}", encoding="utf-8")
-    return PAGE
+    page.write_text(f"{before}{begin}\n{markdown(lines, machine)}{end}{after}", encoding="utf-8")
+    return page

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import pow
+from operator import mul
 from sys import float_info
 from typing import NamedTuple
 
@@ -65,6 +66,11 @@ def worths(responses: Sequence[float], terms: Sequence[Terms], fatigue: Sequence
         response * value * lever * weight for response, (value, lever, weight) in zip(responses, terms, strict=True)
     ]
     return [score * factor for score, factor in zip(scores, fatigue, strict=True)] if fatigue else scores
+
+
+def bare_worths(responses: Sequence[float], values: Sequence[float]) -> list[float]:
+    """`worths` where all other terms are 1, to the bit: multiplying with 1 changes none. A third of the time."""
+    return list(map(mul, responses, values))
 
 
 def best(scores: Sequence[float]) -> int:

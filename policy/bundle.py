@@ -65,7 +65,7 @@ class Fact:
         return f"customer.{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ContextField:
     """What a caller may send with a request, read in rules as `context.<name>`."""
 
@@ -414,6 +414,8 @@ class Bundle:
     events: EventRules = field(default_factory=EventRules)  # what is collected
     features: tuple[FeatureRule, ...] = ()  # what is folded from it
     outcomes: OutcomeRules = field(default_factory=OutcomeRules)  # what is made of what happened after
+    brand: str | None = None  # on the preference page
+    purpose_labels: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: MappingProxyType({}))  # by language
 
     def region(self, code: str | None) -> Region | None:
         """The row for an ISO 3166 code, most specific first (`US-CA`, `US`, `default`); None where no region is

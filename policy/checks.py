@@ -237,6 +237,8 @@ def _purposes(found: Findings) -> None:
     for code, region in documents.consent.regions.items():
         for index, name in enumerate(region.gpc_denies):
             found.refer("consent.yaml", ("regions", code, "gpc_denies", index), "purpose", name, known)
+    for name in documents.consent.page.labels:
+        found.refer("consent.yaml", ("page", "labels", name), "purpose", name, known)
 
 
 def _experiments(found: Findings) -> None:

@@ -115,6 +115,8 @@ def _compiled(documents: Documents, canonical: bytes) -> Bundle:
         events=event_rules(documents),
         features=feature_rules(documents),
         outcomes=outcome_rules(documents),
+        brand=documents.consent.page.brand,
+        purpose_labels=_frozen({name: _frozen(by) for name, by in documents.consent.page.labels.items()}),
     )
 
 

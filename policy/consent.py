@@ -67,7 +67,7 @@ def permission(entry: ConsentEntry | None, mode: ContactMode, region: Region) ->
         return Permission(True, "unknown", f"opt_out in {region.id}") if mode == "opt_out" else _SILENCE
     if entry.state == "denied":
         return Permission(False, "denied", entry.basis)
-    if suffices(entry.basis, mode, region.bases):
+    if (entry.basis == "consent" and region.bases is None) or suffices(entry.basis, mode, region.bases):
         return Permission(True, "granted", entry.basis)
     return Permission(False, "unknown", f"{entry.basis} does not suffice in {region.id}")
 
@@ -77,7 +77,7 @@ def suffices(basis: str, mode: ContactMode, bases: frozenset[str] | None) -> boo
 
     Bases are compared in lower case with `_` for `-`, so that no spelling slips past the list of the weaker ones.
     """
-    if bases is None and (basis == "consent" or mode == "opt_out"):  # nearly always
+    if bases is None and mode == "opt_out":
         return True
     plain = basis.lower().replace("-", "_")
     if bases is not None:

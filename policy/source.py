@@ -22,13 +22,20 @@ _NULL = re.compile(r"^(~|null|Null|NULL|)$")
 _BOOL = re.compile(r"^(true|True|TRUE|false|False|FALSE)$")
 _INT = re.compile(r"^[-+]?[0-9]+$")
 _FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
+_SCALARS = {"null": _NULL, "bool": _BOOL, "int": _INT, "float": _FLOAT}
+#: Whole numbers have 64 bits everywhere behind this file.
+_INT_LENGTH_MAX = 19
+#: Bundles need some ten levels. The library composes a file by recursion in C: some 10,000 levels end the process.
+DEPTH_MAX = 64
+#: Of one file, with its aliases written out: a dozen lines of aliases of aliases stand for billions.
+VALUES_MAX = 200_000
 
 
 class _CoreLoader(_Loader):  # type: ignore[misc]
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # none of YAML 1.1
 
 
-for _tag, _pattern in (("null", _NULL), ("bool", _BOOL), ("int", _INT), ("float", _FLOAT)):
+for _tag, _pattern in _SCALARS.items():
     _CoreLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, None)
 
 
@@ -109,8 +116,10 @@ def read(text: str) -> Tree:
     """Parses one file. Raises YamlMistake."""
     loader = _CoreLoader(text)
     try:
+        _refuse_depth(text)
         tree = Tree(loader.get_single_node(), text)
-        _refuse_loops(tree.root, ())
+        if tree.root is not None:
+            _weigh(tree.root, {})
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -133,15 +142,63 @@ def _syntax_remedy(text: str, line: int) -> str:
     return "check indentation, brackets and quotes here and on the line above"
 
 
-def _refuse_loops(node: yaml.Node | None, above: tuple[yaml.Node, ...]) -> None:
-    """An alias inside its own anchor would never end."""
-    if node is not None and node in above:
-        mark = node.start_mark
-        raise YamlMistake(mark.line + 1, mark.column + 1, "yaml_syntax", "an anchor holds itself", "write it out")
-    if isinstance(node, yaml.CollectionNode):
+def _refuse_depth(text: str) -> None:
+    """By the events of the file, which take no recursion."""
+    loader = _CoreLoader(text)
+    depth = 0
+    try:
+        while loader.check_event():
+            event = loader.get_event()
+            if isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+            elif isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > DEPTH_MAX:
+                    raise _too_much(event.start_mark, f"nested more than {DEPTH_MAX} deep")
+    finally:
+        loader.dispose()
+
+
+def _weigh(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
+    """How many values a node stands for with its aliases written out, and how deep they lie in it.
+
+    `known` holds what was weighed, by identity; None: what is being weighed. Raises YamlMistake for an alias inside its
+    own anchor, which would never end, for what is too much, and for a scalar that is not what its tag says.
+    """
+    if id(node) in known:
+        weight = known[id(node)]
+        if weight is None:
+            raise _too_much(node.start_mark, "an anchor holds itself")
+        return weight
+    known[id(node)] = None
+    values, depth = 1, 0
+    if isinstance(node, yaml.ScalarNode):
+        _check_scalar(node)
+    else:
         for entry in node.value:
             for child in entry if isinstance(entry, tuple) else (entry,):
-                _refuse_loops(child, (*above, node))
+                more, below = _weigh(child, known)
+                values, depth = values + more, max(depth, below + 1)
+    if values > VALUES_MAX or depth > DEPTH_MAX:
+        what = f"nested more than {DEPTH_MAX} deep" if depth > DEPTH_MAX else f"more than {VALUES_MAX:,} values"
+        raise _too_much(node.start_mark, f"{what}, with its aliases written out")
+    known[id(node)] = values, depth
+    return values, depth
+
+
+def _too_much(mark: Any, message: str) -> YamlMistake:
+    return YamlMistake(mark.line + 1, mark.column + 1, "yaml_syntax", message, "write it out, flat and once")
+
+
+def _check_scalar(node: yaml.ScalarNode) -> None:
+    """Raises YamlMistake where a tag that somebody wrote (`!!int x`) does not fit the text, or a number is too long."""
+    kind = node.tag.rpartition(":")[2]
+    pattern = _SCALARS.get(kind)
+    if pattern is None or (pattern.match(node.value) and not (kind == "int" and len(node.value) > _INT_LENGTH_MAX)):
+        return
+    line, column = _place_of(node)
+    expected = "a whole number of 64 bits" if kind == "int" else f"a {kind}"
+    raise YamlMistake(line, column, "yaml_syntax", f"this is not {expected}", "correct it, or quote it as text")
 
 
 def _nth_visible(text: str, begin: int, wanted: int) -> int:

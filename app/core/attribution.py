@@ -24,14 +24,16 @@ from app.core.decision.ids import DecisionId, parse_id, reserved_at_ms, unpack_i
 from app.core.events.event import Collected
 from app.core.outcomes import Outcome
 from app.core.standing import Known, by_person, looks_of_people
-from app.core.webhooks.decision_ids import ridden
+from app.core.webhooks.decision_ids import KEY, PROPERTIES, ridden
 from policy.codes import OutcomeType
 from policy.outcome_rules import Conversion, OutcomeRules
 
-#: Properties that may name the decision; the first that holds an id of ours counts. Links hold it as `did=<id>`.
-NAMING = ("decision_id", "nextbest_decision_id", "url", "page_url")
+#: Properties whose links may name the decision, as `did=<id>`, where none of `PROPERTIES` does.
+LINKS = ("url", "page_url")
 PREFIX = b"v"
 LAYOUT = 1
+#: The way of what is given back.
+REFUND = "refund"
 #: The ways that follow a look → the types of looks.
 LOOKS: Mapping[str, frozenset[str]] = {"last_click": frozenset({"clicked"}), "last_open": frozenset({"opened"})}
 #: How long conversions are kept: as long as the longest window (`policy.schema.outcomes`); refunds come late too.
@@ -50,6 +52,7 @@ class Claim(NamedTuple):
     named: str = ""  # decision id
     decision: str = ""  # that gets it; empty: it waits
     done: bool = False  # the outcome was told
+    way: str = ""  # that led to the decision: one of the rule's; a refund's is `refund`
 
     @property
     def key(self) -> bytes:
@@ -95,8 +98,8 @@ def _claim(entry: Collected, rule: Conversion) -> Claim:
         blake2b(f"{rule.id}\x00{order}".encode(), digest_size=8).digest(),
         event,
         refund,
-        ridden(*({"decision_id": entry.properties.get(name)} for name in NAMING[:2]),
-               *(entry.properties.get(name) for name in NAMING[2:])) or "",
+        ridden(*({KEY: entry.properties.get(name)} for name in PROPERTIES),
+               *(entry.properties.get(name) for name in LINKS)) or "",
     )  # fmt: skip
 
 
@@ -128,13 +131,14 @@ def settled(claims: Sequence[Claim], contacts: Sequence[Contact], rules: Outcome
     for claim in claims:
         if claim.decision or claim.refund or claim.rule not in by_id:
             continue
-        if found := attributed(claim, by_id[claim.rule], contacts):
-            moved.append(claim._replace(decision=found))
+        decision, way = attributed(claim, by_id[claim.rule], contacts)
+        if decision:
+            moved.append(claim._replace(decision=decision, way=way))
             went[claim.order] = moved[-1]
     for claim in claims:
         order = went.get(claim.order)
         if claim.refund and not claim.decision and order is not None:
-            moved.append(claim._replace(decision=order.decision, value=_given_back(claim, order)))
+            moved.append(claim._replace(decision=order.decision, value=_given_back(claim, order), way=REFUND))
     return moved
 
 
@@ -143,14 +147,14 @@ def _given_back(refund: Claim, order: Claim) -> float | None:
     return order.value if refund.value is None else refund.value
 
 
-def attributed(claim: Claim, rule: Conversion, contacts: Sequence[Contact]) -> str:
-    """The decision that gets a conversion; empty where none does as far as is known."""
+def attributed(claim: Claim, rule: Conversion, contacts: Sequence[Contact]) -> tuple[str, str]:
+    """The decision that gets a conversion, and the way that led there. Empty: none does, as far as is known."""
     for way in rule.attribute:
         named = way == "decision_id"
         found = _named(claim, rule, contacts) if named else _last_look(claim, rule, contacts, LOOKS[way])
         if found:
-            return found
-    return ""
+            return found, way
+    return "", ""
 
 
 def _named(claim: Claim, rule: Conversion, contacts: Sequence[Contact]) -> str:

@@ -19,7 +19,9 @@ class Heard(NamedTuple):
     outcome: Outcome  # its `event_id` is qualified: `<provider>:<the provider's id, or a hash>`
     decision: DecisionId | None = None  # that rode along; not yet believed
     message: bytes | None = None  # `message_hash` of the provider's own id of the mail
-    recipient: str | None = None  # SHA-256, hex, of the address: the identity kind `email_sha256`
+    #: SHA-256, hex, of the address: the identity kind `email_sha256`. Once it is taken, the keyed hash of that, since
+    #: some of it is kept, and whoever reads the store could try addresses.
+    recipient: str | None = None
     customer: str | None = None  # where the teller knows the customer key itself
     channel: str = "email"
     provider: str = ""  # of webhooks; "": told by API
@@ -45,6 +47,12 @@ class Taken(NamedTuple):
     machine: bool = False  # it was no person who looked, as far as is known now
     at_ms: int = 0  # the time that counts: never after now
     effects: tuple[str, ...] = ()
+
+
+def message_named(provider: str, message_id: str | None) -> bytes | None:
+    """`message_hash` of an id as a provider or a caller writes it, with or without `<>`; None where there is none."""
+    bare = (message_id or "").strip().strip("<>")
+    return message_hash(provider, bare) if bare else None
 
 
 def message_hash(provider: str, message_id: str) -> bytes:

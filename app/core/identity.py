@@ -105,7 +105,12 @@ def fallback_key(kind: str, value: str, hash_key: bytes) -> str:
     `cus_` and its keyed hash, so that the same unknown person is the same customer every time."""
     if kind == "user_id" and key_refusal(value) is None:
         return value
-    return "cus_" + identity_hash(kind, value, hash_key)
+    return key_of_hash(identity_hash(kind, value, hash_key))
+
+
+def key_of_hash(keyed_hash: str) -> str:
+    """The customer key that stands for somebody of whom nothing but the hash of an alias is known."""
+    return "cus_" + keyed_hash
 
 
 def _listed(words: tuple[str, ...]) -> str:

@@ -17,6 +17,8 @@ from policy.codes import OutcomeType
 PERSON_AFTER_MS = 2_000
 #: A scanner follows every link at once: so many different ones, within so long.
 SCANNED_LINKS, SCANNED_MS = 3, 1_000
+#: The year 10000, Unix ms: calendars of programs end there.
+END_MS = 253_402_300_800_000
 #: As the store marks what machines did.
 BY_MACHINE = "m"
 _LOOKS = (OutcomeType.OPENED, OutcomeType.CLICKED, OutcomeType.CONVERTED)
@@ -49,9 +51,12 @@ class Told(NamedTuple):
 
     @classmethod
     def read(cls, raw: bytes) -> Told:
-        """From `<type>,<ms>[,<value>[,<link>[,m]]]`."""
-        kind, at_ms, value, link, machine, *_ = (*raw.decode().split(","), "", "", "")
-        return cls(kind, int(at_ms), float(value) if value else None, link, machine == BY_MACHINE)
+        """From `<type>,<ms>[,<value>[,<link>[,m]]]`. Raises ValueError on what no release wrote."""
+        kind, told, value, link, machine, *_ = (*raw.decode().split(","), "", "", "")
+        at_ms = int(told)
+        if not 0 <= at_ms < END_MS:
+            raise ValueError("a time of no calendar")
+        return cls(kind, at_ms, float(value) if value else None, link, machine == BY_MACHINE)
 
 
 class Known(NamedTuple):

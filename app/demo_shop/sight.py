@@ -12,11 +12,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import redis
+from redis.exceptions import RedisClusterException
 
 from app.core.features.codec import UnreadableState, state_of
 from app.core.features.plan import FoldPlan
 from app.core.features.read import ranking, read
 from app.demo_shop.house import BUNDLE, CannotPlay, Door
+from app.store.clients import open_blocking
 from app.store.keys import CTL_SHARDS, CTL_WATERMARKS, Keys
 from policy.compile import load
 
@@ -90,9 +92,9 @@ class StoreSight:
     def __init__(self, url: str) -> None:
         """Raises CannotPlay where the store does not answer or was never used by a server."""
         try:
-            self._client = redis.Redis.from_url(url, socket_timeout=5)
+            self._client = open_blocking(url, timeout_s=5)
             shards = self._client.get(CTL_SHARDS)
-        except (redis.RedisError, ValueError) as error:
+        except (redis.RedisError, RedisClusterException, ValueError) as error:
             raise CannotPlay(f"the store cannot be read ({type(error).__name__}): is its address right?") from error
         if shards is None:
             raise CannotPlay("no server has ever used this store: name that of the server with `--url-of-store`")
@@ -136,12 +138,12 @@ class StoreSight:
 
     def worker(self) -> WorkerState:
         """Who holds the shards, and how far behind the slowest is."""
+        now = self._client.time()
         pipeline = self._client.pipeline(transaction=False)
-        pipeline.time()
         pipeline.hgetall(CTL_WATERMARKS)
         for shard in range(self._keys.shards):
             pipeline.hmget(self._keys.worker(shard), "owner", "until")
-        now, marks, *leases = pipeline.execute()
+        marks, *leases = pipeline.execute()
         now_ms = int(now[0]) * 1000 + int(now[1]) // 1000
         owners = [owner for owner, until in leases if owner and until and int(until) > now_ms]
         applied = [int(until) for mark, until in marks.items() if mark.startswith(b"s:")]

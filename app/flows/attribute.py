@@ -6,7 +6,8 @@ It runs before the chunk is committed, and may run again at any point: what is k
 before the outcome is told, and an outcome that is told twice counts once. So a worker that dies in between loses
 nothing, and the next one finishes what it began, even if a better click has been told meanwhile.
 
-Looks come the same way (`core.outcome_events`): each has the conversions of its customer that wait tried again. Falls
+Looks come the same way (`core.outcome_events`): each has the conversions of its customer that wait tried again, and so
+has the end of a reward's window, since a look may be known whose event is not worked off yet. Falls
 open: a conversion that cannot be attributed stops no event, and is kept for as long as a window may be.
 """
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:  # handed in by the composition root
     from app.store.outcomes import Told
 
 P = ParamSpec("P")
+#: In metrics, of a conversion that leads nowhere yet; when it does, it is counted once more, under the way.
+WAITS = "waits"
 Move = tuple[str, Claim, Claim]  # customer, what it was, what it is
 
 
@@ -42,15 +45,22 @@ class Attribution:
     """Attributes the conversions of a bundle."""
 
     def __init__(
-        self, rules: OutcomeRules, store: ConversionStore, taker: Taker, told: Told, trouble: Callable[[str], None]
+        self,
+        rules: OutcomeRules,
+        store: ConversionStore,
+        taker: Taker,
+        told: Told,
+        trouble: Callable[[str], None],
+        count: Callable[[str, str], None],
     ) -> None:
         """`told` says who tells the outcomes, `trouble(what)` hears what could not be attributed for no fault of the
-        store's: it costs that customer's conversions alone."""
+        store's: it costs that customer's conversions alone. `count(conversion, attribution)` is for metrics."""
         self._rules = rules
         self._store = store
         self._taker = taker
         self._told = told
         self._trouble = trouble
+        self._count = count
         ways = {way for rule in rules.conversions for way in rule.attribute}
         looks = {MESSAGE_EVENTS[look] for way, look in LOOKS.items() if way in ways}
         # Who became another customer brings clicks along that their orders waited for, or the other way round.
@@ -75,7 +85,14 @@ class Attribution:
         if claims:
             await self._settle(await self._store.keep(claims))
 
-    async def _settle(self, kept: Sequence[Kept]) -> None:
+    async def again(self, customers: Iterable[str]) -> bool:
+        """Try once more what of these customers waits; whether any of it went to a decision. For whoever is about to
+        work out what their decisions earned. Raises as `apply` does."""
+        names: dict[str, list[Claim]] = {customer: [] for customer in customers}
+        return bool(names) and await self._settle(await self._store.keep(names))
+
+    async def _settle(self, kept: Sequence[Kept]) -> bool:
+        """Attribute what can be; whether there was any."""
         waiting = [each for each in kept if any(not claim.decision for claim in each.claims)]
         contacts = await self._store.contacts([each.customer for each in waiting]) if waiting else []
         moves: list[Move] = []
@@ -86,6 +103,18 @@ class Attribution:
         moved = [move for move, was_it in zip(moves, await self._moved(moves), strict=True) if was_it]
         begun = [(each.customer, claim) for each in kept for claim in each.claims if claim.decision and not claim.done]
         await self._tell([*begun, *((customer, now) for customer, _, now in moved)])
+        self._counted(kept, moved)
+        return bool(begun or moved)
+
+    def _counted(self, kept: Sequence[Kept], moved: Sequence[Move]) -> None:
+        """What was attributed, by what led there, and what is new and leads nowhere yet."""
+        went = {(customer, now.key) for customer, _, now in moved}
+        for _, _, now in moved:
+            self._count(now.rule, now.way)
+        for each in kept:
+            for claim in each.claims:
+                if claim.key in each.fresh and (each.customer, claim.key) not in went:
+                    self._count(claim.rule, WAITS)
 
     def _guarded(self, rule: Callable[P, list[Claim]], *args: P.args, **more: P.kwargs) -> list[Claim]:
         try:

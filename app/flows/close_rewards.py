@@ -1,6 +1,7 @@
 """Closing: when a decision's window is over, what it earned is worked out and written down, once.
 
-    which windows closed → what is known of them → what they earned → write it down, and that it is not due any more
+    which windows closed → conversions that waited → what is known of them → what they earned → write it down, and that
+    it is not due any more
 
 The last step is one step of the store. Whoever dies before it leaves the decision due, and whoever works the shard next
 comes to the same reward; two that close the same decision at once write it once. So no lease guards it: shards are only
@@ -11,15 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from app.core.due_rewards import Closing
 from app.core.rewards import Rule, earned
 from app.core.standing import Known as Contact
 
 if TYPE_CHECKING:  # handed in by the composition root
-    from app.core.due_rewards import Due
+    from app.core.due_rewards import Due, Known
     from app.store.rewards import RewardStore
 
 #: How often due decisions are looked for, in s: windows last days.
@@ -28,6 +29,12 @@ LOOK_EVERY_S = 5.0
 A_SHARD_MAX = 64
 #: Decisions that are read and worked out between two turns of others.
 TOGETHER = 16
+
+
+class Conversions(Protocol):
+    """`app.flows.attribute.Attribution`."""
+
+    async def again(self, customers: Iterable[str]) -> bool: ...
 
 
 class RewardCloser:
@@ -39,13 +46,15 @@ class RewardCloser:
         rules: Mapping[str, Rule],
         count: Callable[[str, int], None],
         trouble: Callable[[str], None],
+        conversions: Conversions | None = None,
     ) -> None:
         """`rules`: of placements. `count(result, n)` is for metrics; `trouble(what)` for what went wrong and is tried
-        again."""
+        again. `conversions`: who attributes those of the bundle, where it names any."""
         self._store = store
         self._rules = rules
         self._count = count
         self._trouble = trouble
+        self._conversions = conversions
 
     async def run(self, stopped: asyncio.Event, shards: Callable[[], Collection[int]]) -> None:
         """Look until it is stopped. `shards`: those that this process works on."""
@@ -69,10 +78,18 @@ class RewardCloser:
         # What stays due was told more of just now: it is looked at in a while, so that this ends.
         return len(dues) > again and len(dues) >= A_SHARD_MAX
 
+    async def _known(self, dues: Sequence[Due]) -> Sequence[Known | None]:
+        """What is known of each, with the conversions that can be attributed by now: the last chance that they have."""
+        found = await self._store.known(dues)
+        if self._conversions is None:
+            return found
+        customers = dict.fromkeys(each.became or each.customer for each in found if each is not None)
+        return await self._store.known(dues) if await self._conversions.again(customers) else found
+
     async def _close(self, dues: Sequence[Due]) -> int:
         """Close some; how many stay due."""
         closings: list[Closing] = []
-        for due, known in zip(dues, await self._store.known(dues), strict=True):
+        for due, known in zip(dues, await self._known(dues), strict=True):
             placement = None if known is None else await self._store.placement_of(due)
             rule = None if placement is None else self._rules.get(placement)
             if known is None or placement is None or rule is None:  # taken back, erased, or earns nothing any more

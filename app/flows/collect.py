@@ -176,11 +176,13 @@ class Collector:
     async def watch(self) -> None:
         """Keep an eye on the room that is left, until cancelled."""
         while True:
+            again_s = LOOK_EVERY_S
             try:
                 await self._store.look()
+                again_s = self._store.look_again_s
             except Exception as error:  # the store is away: then nothing is collected anyway
                 log.debug("cannot see what the event streams hold: %s", type(error).__name__)
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(again_s)
 
 
 def _to_resolve(who: Who) -> Iterable[Alias]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # handed in by the composition root
     from collections.abc import Sequence
 
     from app.store.control import ControlStore, Polled
-    from app.store.wire import Wire
+    from app.store.wire import Caller
     from policy.control import Switch
 
 log = logging.getLogger("nextbest.control")
@@ -72,7 +72,7 @@ class ControlWatch:
             return []
         return [f"the kill switches cannot be read ({self.failure}): marketing is suppressed"]
 
-    async def poll(self, wire: Wire | None = None) -> Polled:
+    async def poll(self, wire: Caller | None = None) -> Polled:
         """Read the switches now. Replies come in the order of the questions, so whatever was turned before this was
         called is in force when it returns, and no earlier reading comes after it."""
         asked_at_s = self._loop.time()

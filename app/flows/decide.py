@@ -32,7 +32,7 @@ from app.core.decision.eligible import Pool, eligible
 from app.core.decision.failed import undecided, unknown_situation, without_facts
 from app.core.decision.gate import UNREAD, Gate, gate
 from app.core.decision.ids import base_of, id_at
-from app.core.decision.ledger import forget_before_ms, new_contact, new_exposures, with_new
+from app.core.decision.ledger import counts_contacts, forget_before_ms, new_contact, new_exposures, with_new
 from app.core.decision.limits import limits
 from app.core.decision.record import Asked, encode
 from app.core.decision.request import DecideRequest
@@ -75,13 +75,6 @@ class Answered:
     failures: tuple[tuple[str, str], ...] = ()  # (what failed, kind)
     conflicts: int = 0
     unmet_durability: bool = False  # committed, but not as surely as the deployment asks: not to be answered
-
-
-class Draw(NamedTuple):
-    """What a request leaves to chance: nobody gets a second draw by making a commit fail."""
-
-    seed: int
-    id_bits: int
 
 
 class Became(NamedTuple):
@@ -140,12 +133,12 @@ class Decider:
         customer = asked if isinstance(asked, str) else await self._identify(asked, watch, deadline)
         if customer is None:
             return self._undecided(request, "", watch, Reason.FACTS_UNAVAILABLE, Degraded.FACTS_UNAVAILABLE)
-        draw = Draw(self._chance(64), self._chance(48))  # kept over retries
+        seed, chance = self._chance(64), self._chance(48)  # kept over retries: nobody gets a second draw that way
         for _ in range(1 + POINTERS_MAX):
             if not self._turns.try_take(customer) and not await self._turns.wait(customer, deadline):
                 return self._undecided(request, customer, watch, Reason.DEADLINE, Degraded.DEADLINE)
             try:
-                answered = await self._decide(request, customer, draw, watch, deadline)
+                answered = await self._decide(request, customer, seed, chance, watch, deadline)
             finally:
                 self._turns.give_back(customer)
             if isinstance(answered, Answered):
@@ -160,9 +153,8 @@ class Decider:
         return found
 
     async def _decide(
-        self, request: DecideRequest, customer: str, draw: Draw, watch: Watch, deadline: float
+        self, request: DecideRequest, customer: str, seed: int, chance: int, watch: Watch, deadline: float
     ) -> Answered | Became:
-        seed, chance = draw
         live = live_features(self.bundle, request.placements) if self._reads_features else None
         reading = await self._store.read(customer, request.idempotency, deadline, live)
         read_at = self._now_s()
@@ -170,7 +162,7 @@ class Decider:
         conflicts = 0
         while True:
             if not isinstance(reading, Reading):
-                return self._unread(request, customer, watch, reading, draw)
+                return self._unread(request, customer, watch, reading, seed, chance)
             if reading.facts.merged_into is not None:
                 return Became(reading.facts.merged_into)
             facts = reading.facts if live is None else self._with_features(live, reading, customer)
@@ -225,9 +217,9 @@ class Decider:
             gates.append(gated)
             decisions.append(decision)
             new = new_contact(decision, base, place, self._store.kind_of)
-            if new is not None and decision.message is not None:
+            if new is not None:
                 contacts.append(new)
-                taken[decision.message.index] = placement.id
+                taken[placement.candidates[decision.position or 0].message.index] = placement.id
             watch.mark(ARBITRATE)
         answers = _rendered(decisions, base, seen)
         return Proposal(seen, base, tuple(decisions), answers, tuple(gates), tuple(contacts))
@@ -248,7 +240,7 @@ class Decider:
         if not proposal.contacts and any(decision.retryable for decision in proposal.decisions):
             idempotency = None  # asking again may help: it must not get the same answer
         body = None if idempotency is None else self._body(request, customer, proposal, watch)
-        binding = proposal.contacts and any(placement.counts_contacts for placement in request.placements)
+        binding = proposal.contacts and counts_contacts(request.placements)
         record = encode(
             proposal.base,
             Asked(customer, request.placements, request.context, request.budget_ms, request.trace_id, request.gpc),
@@ -260,18 +252,18 @@ class Decider:
             self.release,
             self._record_explanation,
         )
-        intent = Intent(
-            customer=customer,
-            base=proposal.base,
-            general_version=facts.general_version,
-            ledger_version=facts.ledger_version if binding else None,
-            commit_by_ms=commit_by_ms if commit_by_ms is not None else NEVER_MS,
-            record=record,
-            contacts=proposal.contacts,
-            idempotency=idempotency,
-            answer=body or b"",
-            forget_before_ms=forget_before_ms(facts.contacts, facts.now_ms, self.bundle.ledger_retention_s),
-            exposures=new_exposures(proposal.decisions, facts),
+        intent = Intent(  # by position: names would take half as long again
+            customer,
+            proposal.base,
+            facts.general_version,
+            facts.ledger_version if binding else None,
+            commit_by_ms if commit_by_ms is not None else NEVER_MS,
+            record,
+            proposal.contacts,
+            idempotency,
+            body or b"",
+            forget_before_ms(facts.contacts, facts.now_ms, self.bundle.ledger_retention_s),
+            new_exposures(proposal.decisions, facts),
         )
         return intent, body
 
@@ -318,11 +310,17 @@ class Decider:
         return Proposal(unknown, base, decisions, answers, (UNREAD,) * len(decisions), contacts)
 
     def _unread(
-        self, request: DecideRequest, customer: str, watch: Watch, instead: Unreadable | Twin | Refused, draw: Draw
+        self,
+        request: DecideRequest,
+        customer: str,
+        watch: Watch,
+        instead: Unreadable | Twin | Refused,
+        seed: int,
+        chance: int,
     ) -> Answered:
         """What is answered where the read brought no facts."""
         if isinstance(instead, Unreadable):
-            return self._without_facts(request, customer, watch, instead, draw.seed, draw.id_bits)
+            return self._without_facts(request, customer, watch, instead, seed, chance)
         return self._answered_before(request, customer, watch, instead)
 
     def _without_facts(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from app.core.decision.ids import DecisionId, pack_id
 from app.core.heard import Heard
-from app.core.identity import fallback_key
+from app.core.identity import key_of_hash
 from app.core.matching import believed, only_contact
 from app.core.outcomes import Sending
 from app.errors import Problem
@@ -128,7 +128,7 @@ class Matcher:
         decisions are asked for by addresses too."""
         if match.linked is not None or match.heard.recipient is None:
             return match.linked
-        return fallback_key("email_sha256", match.heard.recipient, self._store.hash_key)
+        return key_of_hash(match.heard.recipient)
 
 
 def _linked(heard: Heard, seen: Seen) -> str | None:

@@ -24,6 +24,9 @@ log = logging.getLogger("nextbest.reconcile")
 QUEUE_MAX = 10_000
 TRY_TIMEOUT_S = 1.0
 RETRY_S = 0.2
+#: A commit can be late by its budget, two seconds at the most; after the store's clock was set back, by as much as that
+#: was, and what waits behind it shall not.
+WAIT_S_MAX = 2.0
 
 
 class Reconciler:
@@ -103,7 +106,7 @@ class Reconciler:
         except Exception:  # whatever the store does, the release is tried again
             return RETRY_S
         if isinstance(result, int):
-            return result / 1000
+            return min(result / 1000, WAIT_S_MAX)
         self._on_done(result.decode())
         return 0.0
 

@@ -10,32 +10,36 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from app.admission import Rank
 from app.errors import Problem
 
 #: Bytes of bodies that a process works on at once; parsed, they take some five times as much memory.
 BYTES_AT_ONCE = 48 * 1024 * 1024
-#: A decision that would wait longer than this is one that others have to make way for.
-ROOM_S = 0.02
 #: Between two pieces decisions under way are waited for, so long at a time and so many times: a decision takes some
 #: 2 ms, and what nobody waits for waits a second without anybody noticing.
 WAY_S, WAY_MADE_MAX = 0.001, 4
 
 
+def decisions_first() -> Problem:
+    """What is refused for the decisions' sake."""
+    return Problem("rate_limited", "decisions come first: send it again", retry_after_s=1)
+
+
 class Room:
     """The room of one process, shared by all that make way for decisions."""
 
-    def __init__(self, has_room: Callable[[float], bool], in_flight: Callable[[], int]) -> None:
-        """`has_room(s)`: whether a decision begun now would wait less than so long; `in_flight()`: decisions being made
-        now."""
-        self._has_room = has_room
+    def __init__(self, takes: Callable[[Rank], bool], in_flight: Callable[[], int]) -> None:
+        """`takes(rank)`: whether there is room for something of this rank beside decisions; `in_flight()`: decisions
+        being made now."""
+        self._takes = takes
         self._in_flight = in_flight
         self._bytes = 0
         self.turn = asyncio.Lock()  # of those who work on pieces
 
-    def check(self) -> None:
+    def check(self, rank: Rank = Rank.EVENTS) -> None:
         """Raises Problem `rate_limited` where decisions would suffer."""
-        if not self._has_room(ROOM_S):
-            raise Problem("rate_limited", "decisions come first: send it again", retry_after_s=1)
+        if not self._takes(rank):
+            raise decisions_first()
 
     def hold(self, size: int) -> None:
         """So many bytes more are being worked on; negative: fewer. Raises Problem `rate_limited`."""

@@ -10,7 +10,7 @@ known. Falls closed: what stops mail is applied to whoever is known by now, and 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from app.core.decision.ids import pack_id
@@ -69,6 +69,9 @@ class OutcomeTaker:
     async def take(self, heard: Sequence[Heard], told: Told) -> list[Taken]:
         """Take all of them; in their order, what became of each. Raises Problem `store_unavailable`,
         `durability_unmet` for all; repeating it is harmless."""
+        return await self._take_all([self._store.without_digest(each) for each in heard], told)
+
+    async def _take_all(self, heard: Sequence[Heard], told: Told) -> list[Taken]:
         taken: list[Taken] = []
         for start in range(0, len(heard), PIECE):
             if start:
@@ -90,7 +93,8 @@ class OutcomeTaker:
             if match.sending is not None and self._concerns(match, match.sending)
         }
         applied = dict(zip(writes, await self._store.apply(list(writes.values()), told, seen.now_ms), strict=True))
-        new = await self._keep(matches, seen, told)
+        erased = {place for place, one in applied.items() if one.status == b"erased"}
+        new = await self._keep(matches, seen, told, erased)
         await self._remember(matches, seen)
         stopping = (each.follows.stop or each.follows.lift or each.follows.soft for each in writes.values())
         await self._renew(one.customer for one, stops in zip(applied.values(), stopping, strict=True) if stops)
@@ -120,20 +124,24 @@ class OutcomeTaker:
 
     # What waits
 
-    async def _keep(self, matches: Sequence[Match], seen: Seen, told: Told) -> dict[int, bool]:
-        """Keep what is not matched, and what stops a recipient whom nobody knows; whether each is new, by place."""
-        kept: list[tuple[int, bytes, Waiting, bool]] = []
+    async def _keep(self, matches: Sequence[Match], seen: Seen, told: Told, erased: Container[int]) -> dict[int, bool]:
+        """Keep what is not matched, and what stops a recipient whom nobody knows; whether each is new, by place. Of
+        those who were `erased` nothing is kept."""
+        kept: list[tuple[int, bytes, Waiting, bool, str | None]] = []
         for place, match in enumerate(matches):
+            if place in erased:
+                continue
             heard, waiting = match.heard, Waiting(match.heard, told.source, told.who)
             if heard.recipient is not None and match.linked is None and (match.decision is None or self._stops(match)):
-                name = self._store.waiting_for(self._store.hashed(heard.recipient))
-                kept.append((place, name, waiting, self._stops(match)))
+                name = self._store.waiting_for(heard.recipient)
+                kept.append((place, name, waiting, self._stops(match), None))
             if heard.message is not None and match.decision is None and seen.messages.get(heard.message) is None:
-                kept.append((place, self._store.waiting_for_message(heard.message), waiting, False))
+                name = self._store.waiting_for_message(heard.message)
+                kept.append((place, name, waiting, False, self._store.owner(heard)))
         if not kept:
             return {}
         with store_errors():
-            told_now = await self._waiting.keep([each[1:] for each in kept])
+            told_now = await self._waiting.keep([each[1:4] for each in kept], [each[4] for each in kept])
         await self._look_again([matches[place].heard for place, *_ in kept])
         return {place: new for (place, *_), new in zip(kept, told_now, strict=True)}
 
@@ -144,7 +152,7 @@ class OutcomeTaker:
         )
         names = [self._store.waiting_for_message(each) for each, known in seen.messages.items() if known is not None]
         linked = [each for each, customer in seen.recipients.items() if customer is not None]
-        await self._drain([*names, *(self._store.waiting_for(self._store.hashed(each)) for each in linked)])
+        await self._drain([*names, *map(self._store.waiting_for, linked)])
 
     async def _remember(self, matches: Sequence[Match], seen: Seen) -> None:
         """Note which decisions mails are of, and take what waited for that."""
@@ -166,7 +174,7 @@ class OutcomeTaker:
         for name, held in waiting.items():
             for told in dict.fromkeys((each.source, each.who) for each in held.values()):
                 own = [each.heard for each in held.values() if (each.source, each.who) == told]
-                await self.take(own, Told(*told))
+                await self._take_all(own, Told(*told))
             with store_errors():
                 await self._waiting.done(name, held)
 

@@ -105,9 +105,10 @@ class WebhookTaker:
         domain_class: Callable[[str], str],
         told: Callable[[str], Told],
         count: Callable[[str, str, int], None],
+        late: Callable[[str, Sequence[int]], None],
     ) -> None:
         """`trusted`: what is configured, by provider; `told(provider)`: whom histories name; `count(provider, result,
-        n)` is for metrics."""
+        n)` is for metrics, and so is `late(provider, times)`: when that happened which is taken now, Unix ms."""
         self.room = room
         self._trusted = trusted
         self._taker = taker
@@ -116,6 +117,7 @@ class WebhookTaker:
         self._domain_class = domain_class
         self._told = told
         self._count = count
+        self._late = late
 
     def is_configured(self, provider: str) -> bool:
         """Whether anything could prove a delivery of this provider."""
@@ -201,6 +203,7 @@ class WebhookTaker:
         for result, number in results.items():
             if number:
                 self._count(provider.name, result, number)
+        self._late(provider.name, [line.said.at_ms for line in tally.lines if _is_news(line) and line.said.at_ms])
         if tally.rejected:
             codes = ", ".join(sorted({each.code for each in tally.rejected}))
             log.warning("%d items of %s were rejected (%s)", len(tally.rejected), provider.name, codes)
@@ -213,6 +216,10 @@ class WebhookTaker:
 PING = Said(Aside.IGNORED, "ping")
 #: What is said with a proof that was used for something else before.
 REUSED = Said(Aside.IGNORED, "reused_proof")
+
+
+def _is_news(line: Line) -> bool:
+    return line.taken is not None and line.taken.status is Take.ACCEPTED
 
 
 def _result(line: Line) -> str:

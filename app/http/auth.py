@@ -1,107 +1,56 @@
-"""Who may do what: one table of route → scope, and the keys that hold the scopes.
+"""Who may do what: the keys in force, which hold the scopes of `app.http.scopes` and may have a limit.
 
-Fails closed: a route that nobody put in the table needs `admin`; a keys file that vanishes admits nobody; one that
-cannot be parsed keeps the keys last read, and says so in readiness. Only where no keys file is configured are
-credentials ignored, and then the server listens on loopback alone (`app.serve` refuses anything else).
+Fails closed: a keys file that vanishes admits nobody; one that cannot be parsed keeps the keys last read and says so in
+readiness. Only where no keys file is configured are credentials ignored, and then the server listens on loopback alone
+(`app.serve` refuses anything else).
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import hmac
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import keys_file
+from app.core.rates import parse_rate
 from app.errors import Problem
 from app.http.problems import send_problem
+from app.http.scopes import PUBLIC, SELF_CHECKED, required_scope
+from app.rate_limits import Cells, Limit, OwnCells
 
 Headers = Iterable[tuple[bytes, bytes]]
 
-#: Needs no key: probes, the documentation, and what carries its own proof (signed webhooks, unsubscribe tokens).
-PUBLIC = "public"
-
-#: (methods, path, scope), first match wins. A path that ends in `/` stands for everything under it, a `*` for one name.
-ROUTES: tuple[tuple[str, str, str], ...] = (
-    ("GET", "/health/live", PUBLIC),
-    ("GET", "/health/ready", PUBLIC),
-    ("GET", "/openapi.json", PUBLIC),
-    ("GET", "/docs", PUBLIC),
-    ("GET", "/docs/", PUBLIC),
-    ("GET POST", "/v1/unsubscribe/", PUBLIC),
-    ("GET POST", "/v1/webhooks/", PUBLIC),
-    ("POST", "/v1/decide", "decide"),
-    ("POST", "/v1/decide/batch", "decide"),
-    ("GET", "/v1/decisions/", "read"),
-    ("POST", "/v1/decisions/", "collect"),
-    ("GET", "/v1/customers/*/export", "admin"),  # everything, unmasked
-    ("GET", "/v1/customers/", "read"),
-    ("PUT POST", "/v1/customers/", "collect"),
-    ("POST", "/v1/suppressions/bulk", "collect"),
-    ("DELETE", "/v1/customers/", "admin"),  # erases a customer or lifts a suppression
-    ("GET", "/v1/erasures/", "read"),
-    ("POST", "/v1/events", "collect"),
-    ("POST", "/v1/track", "collect"),
-    ("POST", "/v1/identify", "collect"),
-    ("POST", "/v1/alias", "collect"),
-    ("POST", "/v1/page", "collect"),
-    ("POST", "/v1/screen", "collect"),
-    ("POST", "/v1/group", "collect"),
-    ("POST", "/v1/batch", "collect"),
-    ("GET", "/v1/bundle", "read"),
-    ("GET", "/v1/releases", "read"),
-    ("GET", "/v1/releases/", "read"),
-    ("GET", "/v1/switches", "read"),
-    ("GET", "/v1/switches/", "read"),
-    ("PUT", "/v1/switches/", "admin"),
-    ("GET", "/v1/deliverability", "read"),
-    ("GET", "/metrics", "read"),
-)
-
 #: Who is named in histories where no keys are configured.
 LOOPBACK = "loopback"
-
-#: Routes that ask the authenticator themselves, because a layer between costs them time.
-#: Or because their clients may send the key in the URL or the body instead.
-SELF_CHECKED = frozenset(
-    {"/v1/decide", "/v1/events"}
-    | {f"/v1/{name}" for name in ("track", "identify", "alias", "page", "screen", "group", "batch")}
-)
 
 #: What `admin` includes. Approvals are not among them: who approves must hold that role's own key.
 ADMIN_HOLDS = frozenset({"decide", "collect", "read", "admin"})
 
 
-def required_scope(method: str, path: str) -> str:
-    """The scope that a request needs. HEAD needs what GET does."""
-    method = "GET" if method == "HEAD" else method
-    for methods, route, scope in ROUTES:
-        if method in methods.split() and _covers(route, path):
-            return scope
-    return "admin"
+class Held(NamedTuple):
+    """What a key holds."""
 
-
-def _covers(route: str, path: str) -> bool:
-    if "*" in route:
-        before, _, after = route.partition("*")
-        name = path.removeprefix(before).removesuffix(after)
-        return path.startswith(before) and path.endswith(after) and "/" not in name
-    return path == route or (route[-1] == "/" and path.startswith(route))
+    id: str
+    scopes: frozenset[str]
+    limit: Limit | None
 
 
 class Authenticator:
-    """The keys in force. `scope_problem` costs under a microsecond for a key seen before."""
+    """The keys in force. `scope_problem` costs under a microsecond for a key seen before that has no limit."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, cells: Cells | None = None) -> None:
+        """`cells`: where all workers of this server count what keys with a limit have asked."""
         self._path = path
-        self._scopes_by_hash: dict[str, frozenset[str]] = {}
-        self._id_by_hash: dict[str, str] = {}
-        #: `Authorization` values that were verified → their scopes. Bounded by the number of keys. A dict compares
+        self._cells = cells or OwnCells()
+        self._held_by_hash: dict[str, Held] = {}
+        #: `Authorization` values that were verified → what they hold. Bounded by the number of keys. A dict compares
         #: keyed 64-bit hashes before bytes, so the time of a miss tells nothing about a key.
-        self._verified: dict[bytes, frozenset[str]] = {}
+        self._verified: dict[bytes, Held] = {}
+        self.limits_some = False  # whether any key has a limit: what has none pays for one look at this
         self._version: tuple[int, int, int] | None = None
         self._finding: str | None = None
         self.reload_if_changed()
@@ -119,7 +68,8 @@ class Authenticator:
     def scope_problem(self, headers: Headers, required: str) -> Problem | None:
         """Why the caller may not do what needs the scope `required`, or None when it may.
 
-        `headers` are the request's, as ASGI hands them over: lower-case names.
+        `headers` are the request's, as ASGI hands them over: lower-case names. Where the key has a limit, one request
+        of it is taken: ask once a request.
         """
         if self._path is None or required == PUBLIC:
             return None
@@ -130,7 +80,9 @@ class Authenticator:
                     held = self._verify(value)
                 if held is None:
                     return Problem("unauthenticated", "the key is not known, or was revoked")
-                return None if required in held else _lacking(required)
+                if required not in held.scopes:
+                    return _lacking(required)
+                return None if held.limit is None else _over(held.limit)
         return Problem("unauthenticated", "send `Authorization: Bearer <key>`")
 
     def who(self, headers: Headers) -> str:
@@ -145,11 +97,19 @@ class Authenticator:
 
     def who_holds(self, key: bytes) -> str:
         """The id of a key that was admitted."""
-        return self._id_by_hash.get(keys_file.hash_of(key), "revoked")  # in the moment since it was admitted
+        held = self._held_by_hash.get(keys_file.hash_of(key))
+        return "revoked" if held is None else held.id  # in the moment since it was admitted
 
     def key_problem(self, key: bytes, required: str) -> Problem | None:
         """As `scope_problem`, of a key that came otherwise than in the header."""
         return self.scope_problem(((b"authorization", b"Bearer " + key),), required)
+
+    def rate_headers(self, headers: Headers) -> list[tuple[bytes, bytes]]:
+        """What an answer says of the limit of the key that asked; nothing where it has none."""
+        for name, value in headers:
+            if name == b"authorization" and (held := self._verified.get(value)) is not None and held.limit is not None:
+                return held.limit.headers()
+        return []
 
     def reload_if_changed(self) -> bool:
         """Reads the keys file again when it is another than last time. True when the keys in force changed."""
@@ -160,45 +120,71 @@ class Authenticator:
         except keys_file.KeysFileError as error:
             self._version, self._finding = version, str(error)
             return False
-        self._scopes_by_hash = {key.hash: _scopes_held(key.scopes) for key in keys}
-        self._id_by_hash = {key.hash: key.id for key in keys}
+        self._held_by_hash = {key.hash: self._held(key) for key in keys}
         self._verified = {}
+        self.limits_some = any(held.limit is not None for held in self._held_by_hash.values())
         self._version, self._finding = version, None if keys else "the keys file holds no key: `nextbest keys add`"
         return True
 
-    async def watch(self, every_s: float = 1.0) -> None:
-        """Follows the keys file until cancelled; run it as a task for as long as the server lives."""
+    def _held(self, key: keys_file.StoredKey) -> Held:
+        # What a key has used stays counted when the file changes: its cell is found again by its id.
+        limit = None if key.rate is None else Limit(self._cells, key.id, parse_rate(key.rate))
+        return Held(key.id, _scopes_held(key.scopes), limit)
+
+    async def watch(self, every_s: float = 0.25) -> None:
+        """Follows the keys file until cancelled; run it as a task for as long as the server lives. A revoked key is
+        promised to be refused within a second; a look costs a few microseconds."""
         while self._path is not None:
             await asyncio.sleep(every_s)
             self.reload_if_changed()
 
-    def _verify(self, value: bytes) -> frozenset[str] | None:
+    def _verify(self, value: bytes) -> Held | None:
+        """One look-up, however many keys there are: a stranger's guesses must not cost more with each customer's key.
+        What is looked up is a hash that the stranger cannot steer, so its time tells nothing of the keys."""
         key = _key_in(value)
-        if key is None:
-            return None
-        presented = keys_file.hash_of(key)
-        for stored, held in self._scopes_by_hash.items():
-            if hmac.compare_digest(stored, presented):
-                self._verified[value] = held
-                return held
-        return None
+        held = None if key is None else self._held_by_hash.get(keys_file.hash_of(key))
+        if held is not None:
+            self._verified[value] = held
+        return held
 
 
 class AuthMiddleware:
     """Checks the table before every route but those that check themselves."""
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator) -> None:
+    def __init__(
+        self, app: ASGIApp, authenticator: Authenticator, on_problem: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """`on_problem` is told the code of each refusal; the metrics count them."""
         self._app = app
         self._authenticator = authenticator
+        self._on_problem = on_problem
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in SELF_CHECKED and not self._authenticator.is_open:
+        authenticator = self._authenticator
+        if scope["type"] != "http" or authenticator.is_open:
+            await self._app(scope, receive, send)
+            return
+        if authenticator.limits_some:
+            send = _telling(authenticator, scope["headers"], send)
+        if scope["path"] not in SELF_CHECKED:
             required = required_scope(scope["method"], scope["path"])
-            problem = self._authenticator.scope_problem(scope["headers"], required)
+            problem = authenticator.scope_problem(scope["headers"], required)
             if problem is not None:
+                self._on_problem(problem.code)
                 await send_problem(send, problem)
                 return
         await self._app(scope, receive, send)
+
+
+def _telling(authenticator: Authenticator, asked: Sequence[tuple[bytes, bytes]], send: Send) -> Send:
+    """`send`, which adds to an answer what is left of its key's limit."""
+
+    async def telling(message: Message) -> None:
+        if message["type"] == "http.response.start" and (more := authenticator.rate_headers(asked)):
+            message = {**message, "headers": [*message.get("headers", ()), *more]}
+        await send(message)
+
+    return telling
 
 
 def _key_in(value: bytes) -> bytes | None:
@@ -222,6 +208,15 @@ def _scopes_held(scopes: Sequence[str]) -> frozenset[str]:
 
 def _lacking(required: str) -> Problem:
     return Problem("forbidden", f"this needs a key with the scope `{required}`")
+
+
+def _over(limit: Limit) -> Problem | None:
+    """Takes a request of a limit."""
+    wait_s = limit.take()
+    if not wait_s:
+        return None
+    quota, window_s = limit.rate
+    return Problem("rate_limited", f"this key may ask {quota} times in {window_s} s", retry_after_s=wait_s)
 
 
 def _version_of(path: Path) -> tuple[int, int, int] | None:

@@ -18,6 +18,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.datastructures import Headers, State
 from starlette.types import Message, Receive, Scope, Send
 
+from app.admission import Rank
 from app.core.lines import Line
 from app.errors import Problem
 from app.flows.batch import LINE_BYTES_MAX, Batch
@@ -38,6 +39,8 @@ PATH = "/v1/decide/batch"
 NDJSON = "application/x-ndjson"
 #: Batches at once in a process. More would not be faster, since all share one pace, and each may fill its spool.
 BATCHES_MAX = 4
+#: A batch takes minutes, and whoever sends one is in no hurry.
+RETRY_AFTER_S = 10
 #: How long answers may wait for a caller who neither takes them nor sends anything.
 UNTAKEN_S = 30.0
 #: How soon a stop is noticed while nothing comes.
@@ -209,9 +212,13 @@ class AnswerStream(Response):
         self._stopping = stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  (ASGI's signature)
+        if not self._services.admission.takes(Rank.BATCH):
+            self._services.metrics.count(series.SHED)
+            raise Problem("overloaded", "single decisions come first: try again later", retry_after_s=RETRY_AFTER_S)
         if self._pace.batches >= BATCHES_MAX:
             self._services.metrics.count(series.SHED)
-            raise Problem("overloaded", f"{BATCHES_MAX} batches are being decided: try again later", retry_after_s=10)
+            why = f"{BATCHES_MAX} batches are being decided: try again later"
+            raise Problem("overloaded", why, retry_after_s=RETRY_AFTER_S)
         self._pace.batches += 1
         try:
             await self._stream(Body(receive), send)

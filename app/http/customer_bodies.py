@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from app.core.customers import AttributeChecker, ConsentChange, CustomerWrite, Mistake, scalar_text
+from app.core.events.masking import names_somebody
 from app.core.identity import KINDS, Alias, Kind, Refusal, alias_of, attribute_hash, key_refusal, resolve_reference
 from app.core.keeping import MATRIX_NAME, identity_handling
 from app.errors import Problem
@@ -55,7 +56,15 @@ def _reason(text: str) -> str:
 
 Purpose = Annotated[str, Field(pattern=ID)]
 Channel = Annotated[str, Field(pattern=CHANNEL, description="A channel, or `*` for every channel.")]
-Name = Annotated[str, Field(pattern=NAME)]
+
+
+def _system(name: str) -> str:
+    if names_somebody(name):
+        raise ValueError("looks like an address or a number of somebody: name a system or a legal basis")
+    return name
+
+
+Name = Annotated[str, Field(pattern=NAME), AfterValidator(_system)]
 At = Annotated[AwareDatetime, Field(ge=EPOCH, description="When it was said, ISO 8601 with a zone; absent: now.")]
 Expires = Annotated[
     AwareDatetime,
@@ -160,10 +169,11 @@ LINE = TypeAdapter(CustomerLine)
 def parse(adapter: TypeAdapter[Body], raw: bytes) -> Body:
     """A body, or Problem: `malformed_json`, or `invalid_request` that names every place and repeats no value."""
     try:
-        return adapter.validate_json(raw)
+        body: Body = adapter.validator.validate_json(raw)  # the adapter's own method passes eight options on
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
         raise validation_problem(found) from None  # the original quotes the input
+    return body
 
 
 class Checker:

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.core.customers import CustomerWrite
 from app.core.features.live import all_features
+from app.core.identity import KEY
 from app.core.keeping import keeping
 from app.errors import Problem
 from app.flows.import_customers import import_customers
@@ -28,9 +29,19 @@ from policy.codes import SuppressionReason
 
 router = APIRouter(prefix="/v1/customers", tags=["customers"])
 
-Key = Annotated[str, Path(description="1 to 64 letters, digits, `_` or `-`; never an address or a phone number.")]
-Purpose = Annotated[str, Path(pattern=bodies.ID, description="A purpose that the bundle declares.")]
-Channel = Annotated[str, Path(pattern=bodies.CHANNEL, description="A channel, or `*` for every channel.")]
+Key = Annotated[
+    str,
+    Path(
+        description="1 to 64 letters, digits, `_` or `-`; never an address or a phone number.",
+        json_schema_extra={"pattern": f"^{KEY.pattern}$"},  # `check_key` says more precisely what is wrong
+    ),
+]
+Purpose = Annotated[
+    str, Path(pattern=bodies.ID, examples=["marketing"], description="A purpose that the bundle declares.")
+]
+Channel = Annotated[
+    str, Path(pattern=bodies.CHANNEL, examples=["email"], description="A channel, or `*` for every channel.")
+]
 Scope = Annotated[str, Path(pattern=bodies.CHANNEL, description="A channel, or `*` (or `all`) for every channel.")]
 Reason = Annotated[SuppressionReason | None, Query(description="Lift this one only; absent: all but `erased`.")]
 WhyQuery = Annotated[bodies.Why | None, Query()]

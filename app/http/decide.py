@@ -18,10 +18,13 @@ from fastapi import APIRouter, Response
 from fastapi.routing import APIRoute
 from starlette.types import Message, Receive, Scope, Send
 
+from app.admission import Rank
 from app.errors import Problem
 from app.http import answers
 from app.http.answers import DecideAnswer
 from app.http.decide_body import EXAMPLE, GPC_HEADER, GPC_ON, DecideBody, parse
+from app.http.door import Door, too_many
+from app.http.line import Line
 from app.http.openapi import GPC_PARAMETER, answered, problems, request_body
 from app.http.problems import send_problem
 from app.http.protocol import FIRST_BYTE
@@ -50,7 +53,9 @@ class DecideEndpoint:
         self._decider = services.decider
         self.links = UnsubscribeLinks(services)
         self.links.warn()
-        self._now_s = asyncio.get_running_loop().time
+        loop = asyncio.get_running_loop()
+        self._now_s = loop.time
+        self.door = Door(services, Line(services.admission, loop.call_soon, loop.time), loop.time)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request by ASGI. `scope` carries when its first byte was read; budgets count from there."""
@@ -62,25 +67,44 @@ class DecideEndpoint:
         raw = await _body(receive)
         if raw is None:
             return  # the caller hung up, or the connection's own limits refused it
-        reply = await self.answer(raw, scope["headers"], first_byte_s)
+        reply = await self._answer_unusual(raw, scope["headers"], first_byte_s)
         headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
         reply.observe()
 
+    async def _answer_unusual(self, raw: bytes, headers: Iterable[tuple[bytes, bytes]], first_byte_s: float) -> Reply:
+        """A request that takes no part in the line: few do."""
+        admission = self._services.admission
+        if not admission.has_room(admission.patience_s):
+            admission.shed(Rank.DECISIONS)
+            return self._refuse(too_many(), Watch(int((self._now_s() - first_byte_s) * 1e9)))
+        admission.in_flight += 1
+        try:
+            return await self.answer(raw, headers, first_byte_s)
+        finally:
+            admission.in_flight -= 1
+
     async def answer(self, raw: bytes, headers: Iterable[tuple[bytes, bytes]], first_byte_s: float) -> Reply:
-        """The answer to a request whose first byte was read at `first_byte_s` (loop time). Never raises."""
+        """The answer to a request whose first byte was read at `first_byte_s` (loop time), and which is counted among
+        those in flight by who calls. Never raises."""
         watch = Watch(int((self._now_s() - first_byte_s) * 1e9))
         try:
-            return await self._answer(raw, headers, watch, first_byte_s)
+            reply = await self._answer(raw, headers, watch, first_byte_s)
         except Problem as problem:
-            return self._refuse(problem, watch)
+            reply = self._refuse(problem, watch)
         except Exception:
             log.exception("a decision request failed")
-            return self._refuse(Problem("internal", "the server's log has more"), watch)
+            reply = self._refuse(Problem("internal", "the server's log has more"), watch)
+        authenticator = self._services.authenticator
+        if authenticator.limits_some:
+            reply.headers += authenticator.rate_headers(headers)
+        return reply
 
     def _refuse(self, problem: Problem, watch: Watch) -> Reply:
         self._services.metrics.count(series.PROBLEMS, problem.code)
+        if problem.code == "overloaded":
+            self._services.metrics.count(series.SHED)
         if watch.durations_ns[ADMIT] < 0:  # it was not admitted, and that took its time
             watch.mark(ADMIT)
         return Reply(problem.status, [*problem.headers(), (b"server-timing", watch.server_timing())], problem.render())
@@ -107,15 +131,10 @@ class DecideEndpoint:
         if request.unsubscribe:
             self.links.check()
         admission = services.admission
-        if not admission.has_room(request.budget_ms / 1000):
-            services.metrics.count(series.SHED)
-            raise Problem("overloaded", "more decisions are in flight than fit the budget: try again", retry_after_s=1)
+        if admission.alert and not admission.can_keep(request.budget_ms / 1000):
+            raise too_many()
         watch.mark(ADMIT)
-        admission.in_flight += 1
-        try:
-            answered = await self._decider.decide(request, watch, first_byte_s + request.budget_ms / 1000)
-        finally:
-            admission.in_flight -= 1
+        answered = await self._decider.decide(request, watch, first_byte_s + request.budget_ms / 1000)
         if answered.unmet_durability:
             raise Problem("durability_unmet", "the store could not promise that the decision is on disk", None, 1)
         body = answered.body
@@ -179,6 +198,7 @@ router = APIRouter(tags=["decisions"], route_class=DecideRoute)
             "invalid_budget",
             "invalid_idempotency_key",
             "idempotency_key_reused",
+            "rate_limited",
             "not_configured",
             "overloaded",
         ),

@@ -77,6 +77,11 @@ def _refusal(request: Request, problem: Problem) -> Response:
     metrics.count(series.PROBLEMS, problem.code)
     if problem.code == "rate_limited":
         metrics.count(series.SHED)
+    return refusal(problem)
+
+
+def refusal(problem: Problem) -> Response:
+    """A problem as these clients read it."""
     body = orjson.dumps({**problem.body(), "message": problem.detail})
     return Response(body, problem.status, {name.decode(): value.decode() for name, value in problem.headers()})
 

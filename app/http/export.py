@@ -13,6 +13,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
+from app.core.attribution import Claim
 from app.core.decision.record import Record
 from app.core.decision.view import view
 from app.core.events.event import Collected, Letter
@@ -25,7 +26,7 @@ from app.http.customers import Key
 from app.http.openapi import problems
 from app.store.customer_reads import CustomerReader, Known
 from app.store.erasure import Tombstones
-from app.store.export import ExportReads, Happening, Identity, decision_of
+from app.store.export import ExportReads, Happening, Identity, Mail, decision_of
 from policy.bundle import Bundle
 from policy.facts import Contact
 
@@ -85,6 +86,8 @@ async def export(
     known = await _or_none(reader.read(name))
     history = await _or_none(reader.history(name))
     reads = ExportReads(sources.client, sources.keys, sources.fields, sources.bundles, names)
+    identities = await reads.identities()
+    mail = await reads.mail(each.hash for each in identities if each.kind == "email_sha256")
     head = {
         "customer": name,
         "also_known_as": list(names[:-1]),
@@ -92,8 +95,9 @@ async def export(
         "history": history_view(name, history or [])["history"],
         "features": _features(known),
         "feature_states": await reads.states(sources.bundle),
-        "identities": [_identity(each) for each in await reads.identities()],
+        "identities": [_identity(each) for each in identities],
         "contacts": [_contact(each) for each in await reads.contacts()],
+        "mail": _mail(mail),
     }
     return _document(head, reads, more)
 
@@ -229,6 +233,28 @@ def _contact(contact: Contact) -> dict[str, Any]:
         "not_after": iso(contact.not_after_ms),
         "sent": contact.confirmed,
         "engaged": contact.engaged,
+    }
+
+
+def _mail(mail: Mail) -> dict[str, Any]:
+    return {
+        "outcomes": [{"type": what, "at": iso(at_ms)} for what, at_ms in mail.outcomes],
+        "waiting": [{"type": what, "at": None if at_ms is None else iso(at_ms)} for what, at_ms in mail.waiting],
+        "soft_bounces": [iso(at_ms) for at_ms in sorted(mail.soft_bounces)],
+        "lifted": {stop: iso(at_ms) for stop, at_ms in sorted(mail.lifted.items())},
+        "released": sorted(mail.released),
+        "conversions": [_conversion(each) for each in mail.conversions],
+    }
+
+
+def _conversion(claim: Claim) -> dict[str, Any]:
+    return {
+        "conversion": claim.rule,
+        "at": iso(claim.at_ms),
+        "value": claim.value,
+        "refund": claim.refund,
+        "decision_id": claim.decision or None,
+        "attribution": claim.way or None,
     }
 
 

@@ -27,7 +27,7 @@ GPC_PARAMETER: dict[str, Any] = {
     "required": False,
     "description": "`1` where the customer's browser sent Global Privacy Control; pass it on. What the bundle's row of "
     "their region lists under `gpc_denies` is then denied, also against a grant. Anything else is no signal.",
-    "schema": {"type": "string", "enum": ["1"]},
+    "schema": {"type": "string", "examples": ["1"]},
 }
 
 
@@ -58,10 +58,10 @@ def answered(
 def request_body(
     model: type[BaseModel], examples: dict[str, Any], media_type: str = "application/json"
 ) -> dict[str, Any]:
-    """The `openapi_extra` of a route that parses its body itself."""
+    """The `openapi_extra` of a route that parses its body itself. Of lines there may be none."""
     schema = model.model_json_schema()
     content = {"schema": _inlined(schema, schema.pop("$defs", {})), "examples": _named(examples)}
-    return {"requestBody": {"required": True, "content": {media_type: content}}}
+    return {"requestBody": {"required": media_type == "application/json", "content": {media_type: content}}}
 
 
 def _named(examples: dict[str, Any]) -> dict[str, Any]:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, model_validator
 from pydantic_core import PydanticCustomError
 
+from app.core.heard import message_named
 from app.core.outcomes import BY_MACHINES, EVERY_CHANNEL, SCOPED, Effect, Outcome
 from app.http.customer_bodies import DIRECT_IN_TEXT, STRICT, WHY_MAX, At, unix_ms
 from policy.codes import OutcomeType
+
+#: Whose id of a mail is known when it is handed over, and names one mail alone: not so at Braze, Klaviyo and SparkPost.
+Provider = Literal[
+    "brevo", "customerio", "generic", "iterable", "mailersend", "mailgun", "mailjet", "mailtrap", "mandrill",
+    "postmark", "resend", "sendgrid", "ses",
+]  # fmt: skip
 
 
 def _named_exactly(given: Any) -> Any:
@@ -44,6 +51,15 @@ class OutcomeBody(BaseModel):
         description="Of `unsubscribed` and `resubscribed`: a channel, or `all`. Absent: the message's channel.",
     )
 
+    provider: Provider | None = Field(
+        None, description="Who sends the mail, where their webhooks come here too. With `message_id`."
+    )
+    message_id: str | None = Field(
+        None,
+        pattern=r"^[\x21-\x7e]{1,500}$",
+        description="The provider's id of the mail, as its API answered it: webhooks of that mail that carry no "
+        "decision id are then this decision's. Only its hash is kept. With `provider`.",
+    )
     reason: str | None = Field(
         None,
         max_length=2_000,
@@ -62,7 +78,13 @@ class OutcomeBody(BaseModel):
             if said and self.type not in types:
                 belongs = " and ".join(f"`{each}`" for each in OutcomeType if each in types)
                 raise PydanticCustomError("misplaced", "`{name}` belongs to {belongs} only", _words(name, belongs))
+        if (self.provider is None) != (self.message_id is None):
+            raise PydanticCustomError("misplaced", "`provider` and `message_id` belong together: give both, or neither")
         return self
+
+    def message(self) -> bytes | None:
+        """The hash of the mail's id at its provider; None where it is not said."""
+        return None if self.provider is None else message_named(self.provider, self.message_id)
 
     def outcome(self) -> Outcome:
         """As the core knows it."""

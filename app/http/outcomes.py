@@ -26,6 +26,7 @@ router = APIRouter(tags=["decisions"])
 SOURCE = "outcome"
 ID = "dec_0110197a1c2b3c4d5e6f70819200"
 CLICKED = {"type": "clicked", "at": "2026-01-05T09:12:00Z", "event_id": "evt_8812"}
+SENT = {"type": "sent", "provider": "customerio", "message_id": "RPILAgABcRhIBqSrnD4"}
 CONVERTED = {"type": "converted", "value": 12.5, "event_id": "order_4711"}
 ANSWER = {
     "decision_id": ID,
@@ -44,7 +45,7 @@ ANSWER = {
     "harmless: what is known of a decision is the set of its outcomes. A contact counts at the instant of `sent`, and "
     "not at all after `not_sent`, `dropped` or a bounce, unless it arrived. `bounced_hard`, `complained` and "
     "`unsubscribed` suppress; once answered, they win over every decision that is not committed. Taken for 35 days.",
-    openapi_extra=request_body(bodies.OutcomeBody, {"a click": CLICKED, "a purchase": CONVERTED}),
+    openapi_extra=request_body(bodies.OutcomeBody, {"a click": CLICKED, "a purchase": CONVERTED, "a mail": SENT}),
     responses={
         **answered(bodies.OutcomeAnswer, "It is noted", ANSWER),
         **problems(
@@ -66,9 +67,10 @@ async def tell_outcome(request: Request, decision_id: Annotated[str, Path(exampl
     decision = parse_id(decision_id)
     if decision is None or decision.shard >= services.keys.shards:
         raise Problem("not_found", "a decision id is `dec_` and 28 hexadecimal digits")
-    outcome = customer_bodies.parse(bodies.OUTCOME, await request.body()).outcome()
+    said = customer_bodies.parse(bodies.OUTCOME, await request.body())
+    outcome = said.outcome()
     told = Told(SOURCE, services.authenticator.who(request.scope["headers"]))
-    (taken,) = await services.outcome_taker.take([Heard(outcome, decision)], told)
+    (taken,) = await services.outcome_taker.take([Heard(outcome, decision, said.message())], told)
     if taken.status is Take.REJECTED:
         raise Problem(taken.code, taken.detail)
     body = {

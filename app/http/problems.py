@@ -11,11 +11,14 @@ from typing import Any, cast
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import Send
 
 from app.errors import PROBLEMS, Problem
 
 logger = logging.getLogger(__name__)
+
+METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
 #: Told the code of each problem that leaves; the metrics count them.
 OnProblem = Callable[[str], None]
@@ -34,10 +37,12 @@ def install(app: FastAPI, on_problem: OnProblem) -> None:
     async def on_misfit(_: Request, error: Exception) -> Response:
         return render(validation_problem(cast(RequestValidationError, error).errors()))
 
-    async def on_http(_: Request, error: Exception) -> Response:
+    async def on_http(request: Request, error: Exception) -> Response:
         refused = cast(HTTPException, error)
         response = render(problem_of_status(refused.status_code))
-        response.headers.update(refused.headers or {})  # a 405 must say what is allowed
+        response.headers.update(refused.headers or {})
+        if refused.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            response.headers["allow"] = ", ".join(_allowed(request))
         return response
 
     async def on_surprise(_: Request, error: Exception) -> Response:
@@ -84,6 +89,16 @@ def problem_of_status(status: int) -> Problem:
     return Problem("internal" if status >= 500 else "invalid_request", HTTPStatus(status).phrase.lower())
 
 
+def _allowed(request: Request) -> list[str]:
+    """Every method that the path knows (RFC 9110, 15.5.6): the framework names those of one of its routes."""
+    routes, scope = request.app.routes, request.scope
+    return [
+        method
+        for method in METHODS
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
+
+
 def _path(location: Sequence[str | int]) -> str:
     """`("body", "placements", 0)` → `placements[0]`."""
     text = ""
@@ -95,8 +110,8 @@ def _path(location: Sequence[str | int]) -> str:
 
 def shown_name(name: str) -> str:
     """A name of the caller's own making, as far as it may be repeated: what is no plain identifier may be an address, a
-    telephone number or somebody's name in the wrong place."""
+    telephone number or somebody's name in the wrong place; and what begins like one of our keys may be one."""
     return name if _PLAIN.fullmatch(name) else "(a name that is not repeated here)"
 
 
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,47}|\[key\]")  # pydantic's mark for a key that does not fit
+_PLAIN = re.compile(r"(?!nbk_)[A-Za-z_][A-Za-z0-9_-]{0,47}|\[key\]")  # pydantic's mark for a key that does not fit

@@ -7,19 +7,16 @@
    keep coming: for them the timeout runs between two pieces, and stands still while the application is not reading.
 4. What is not HTTP gets a problem+json like every other error (400).
 
-A refused request ends its connection, since what follows on it cannot be told from the rest of that request.
+5. Under overload a decision waits in line or is refused (`app.http.line`), and whole requests that there is no room for
+   are refused before they are parsed (`app.http.door`). Those keep their connection.
+
+A request refused by 2 to 4 ends its connection, since what follows on it cannot be told from the rest of that request.
 The timer is armed only when a request did not arrive in one piece: healthy requests pay nothing for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-import multiprocessing.process
-import os
-import signal
-import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from uvicorn import Config
@@ -27,10 +24,17 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.errors import Problem
+from app.http.budget import budget_s
+from app.http.drain import FRESH_S, Drain
+from app.http.exchange import Exchange
 from app.http.reply import Reply
+from app.http.server_config import Limits, ServerConfig
 
 if TYPE_CHECKING:
     from app.http.decide import DecideEndpoint
+    from app.http.door import Door
+
+__all__ = ["FIRST_BYTE", "DecisionProtocol", "Limits", "ServerConfig"]
 
 FIRST_BYTE = "nextbest.first_byte"
 
@@ -50,74 +54,6 @@ WEBHOOKS = b"/v1/webhooks/"
 LINGER_S = 2.0  # enough for what is in flight on a slow line (nginx's `lingering_timeout` is 5 s)
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a request may weigh and how long it may take to arrive."""
-
-    body_bytes: int = 262_144
-    head_bytes: int = 32_768  # a bearer key, a traceparent and a proxy's additions need 2 KiB; nginx takes 32 KiB
-    header_count: int = 100
-    request_timeout_s: float = 10.0
-
-
-class ServerConfig(Config):
-    """uvicorn's configuration, which travels to worker processes, with our limits."""
-
-    limits: Limits = Limits()
-
-    def load(self) -> None:
-        """Runs in each worker, before it serves."""
-        super().load()
-        supervisor = multiprocessing.parent_process()
-        if supervisor is not None:
-            threading.Thread(target=_end_with, args=(supervisor,), daemon=True).start()
-
-
-def _end_with(supervisor: multiprocessing.process.BaseProcess) -> None:
-    """A worker whose supervisor was killed would keep the port for itself, with nobody left to stop it."""
-    supervisor.join()
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-class _NoEvent:
-    """Stands in for the event that wakes an application: nothing waits for a body that is handed over whole."""
-
-    def set(self) -> None:
-        pass
-
-
-class Exchange:
-    """A request for a decision and its answer, in the place of uvicorn's cycle, whose fields its protocol looks at.
-
-    ASGI's scope, its two bodies of messages and the task around them cost as much as the rest of the HTTP work of a
-    decision; whole requests for the one hot path do without. Everything unusual goes the usual way.
-    """
-
-    __slots__ = (
-        "body",
-        "disconnected",
-        "endpoint",
-        "first_byte_s",
-        "headers",
-        "keep_alive",
-        "response_complete",
-        "response_started",
-    )
-    message_event = _NoEvent()
-
-    def __init__(
-        self, endpoint: DecideEndpoint, headers: list[tuple[bytes, bytes]], first_byte_s: float, keep_alive: bool
-    ) -> None:
-        self.endpoint = endpoint
-        self.headers = headers
-        self.first_byte_s = first_byte_s
-        self.keep_alive = keep_alive
-        self.body = bytearray()
-        self.disconnected = False
-        self.response_started = False
-        self.response_complete = False
-
-
 class DecisionProtocol(HttpToolsProtocol):
     """One connection."""
 
@@ -127,6 +63,8 @@ class DecisionProtocol(HttpToolsProtocol):
         "_arrival_timer",
         "_arriving",
         "_body_bytes",
+        "_door",
+        "_drain",
         "_endpoint",
         "_exchanging",
         "_first_byte",
@@ -134,6 +72,7 @@ class DecisionProtocol(HttpToolsProtocol):
         "_in_head",
         "_last_piece",
         "_refused",
+        "_turned_away_s",
         "limits",
     )
 
@@ -148,6 +87,9 @@ class DecisionProtocol(HttpToolsProtocol):
         self.limits = config.limits if isinstance(config, ServerConfig) else Limits()
         self._exchanging: Exchange | None = None  # the request that is arriving, if it is for `_endpoint`
         self._endpoint: DecideEndpoint | None = getattr(self.app, "decide_endpoint", None)
+        self._drain: Drain = getattr(self.app, "drain", None) or Drain()
+        self._door: Door | None = None if self._endpoint is None else self._endpoint.door
+        self._turned_away_s = 0.0  # loop time of the last refusal that no parser saw
         self._arriving = False  # between a request's first byte and its last
         self._in_head = False
         self._refused = False
@@ -159,8 +101,10 @@ class DecisionProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
-        # A connection that never sends a byte is closed like one that has gone idle.
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        # A connection that never sends a byte is closed when a request would have had to be there.
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.limits.request_timeout_s, self.timeout_keep_alive_handler
+        )
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unset_keepalive_if_required()
@@ -169,6 +113,9 @@ class DecisionProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
+            return
+        door = self._door
+        if door is not None and door.admission.alert and self._is_turned_away(door, data):
             return
         super().data_received(data)
         if self._arriving and not self._refused:
@@ -186,7 +133,6 @@ class DecisionProtocol(HttpToolsProtocol):
         if len(self.headers) > self.limits.header_count:
             self._refuse(Problem("headers_too_large", f"at most {self.limits.header_count} headers"))
             return
-        self._in_head = False
         if self._endpoint is not None and self.url == DIRECT and self._is_direct():
             self.scope["raw_path"] = self.url
             keep_alive = self.parser.should_keep_alive()
@@ -194,7 +140,13 @@ class DecisionProtocol(HttpToolsProtocol):
             self.cycle = self._exchanging  # type: ignore[assignment]  # its stand-in
         else:
             self._exchanging = None
+            before = self.cycle
             super().on_headers_complete()
+            if self._drain.begun and self.cycle is not before:
+                self.cycle.keep_alive = False
+                if before is not None and not before.response_started:
+                    before.keep_alive = True  # of pipelined requests only the last answer ends the connection
+        self._in_head = False  # not before: an address that cannot be parsed is refused here, as a head is
 
     def _is_direct(self) -> bool:
         """Whether a request is answered past ASGI: an ordinary one, and nothing before it is unanswered."""
@@ -224,23 +176,108 @@ class DecisionProtocol(HttpToolsProtocol):
             self._disarm()
         if self._refused:
             return
-        if self._exchanging is not None:
-            task = self.loop.create_task(self._exchange(self._exchanging))
-            task.add_done_callback(self.tasks.discard)
-            self.tasks.add(task)
-        else:
+        exchange = self._exchanging
+        if exchange is None:
             super().on_message_complete()
+            return
+        door = exchange.endpoint.door
+        admission = door.admission
+        if not admission.alert and door.line.may_begin():
+            admission.in_flight += 1
+            self.work_on(exchange)
+        else:
+            self._stand_in_line(exchange, door)
+
+    def _stand_in_line(self, exchange: Exchange, door: Door) -> None:
+        """There is much to do: begin, wait, or be refused."""
+        exchange.budget_s = budget_s(exchange.body, door.admission.patience_s)
+        deadline = exchange.first_byte_s + exchange.budget_s
+        has_room = door.line.has_room(deadline, exchange.budget_s)
+        door.admission.in_flight += 1
+        if not has_room:
+            self.turn_away(exchange)
+        elif door.line.may_begin():
+            self.work_on(exchange)
+        else:
+            exchange.connection = self
+            door.line.join(exchange, deadline)
+
+    def work_on(self, exchange: Exchange) -> None:
+        """A request that is counted among those in flight has its turn."""
+        task = self.loop.create_task(self._exchange(exchange))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    def turn_away(self, exchange: Exchange) -> None:
+        """A request that is counted among those in flight gets no turn."""
+        door = exchange.endpoint.door
+        door.admission.in_flight -= 1
+        if not exchange.disconnected:
+            self.transport.write(door.decision_refused(self._keeps(exchange), exchange.budget_s))
+        self._end_exchange(exchange)
 
     async def _exchange(self, exchange: Exchange) -> None:
         """Decide and answer, in one write."""
-        reply = await exchange.endpoint.answer(bytes(exchange.body), exchange.headers, exchange.first_byte_s)
+        try:
+            reply = await exchange.endpoint.answer(bytes(exchange.body), exchange.headers, exchange.first_byte_s)
+        finally:
+            door = exchange.endpoint.door
+            door.admission.in_flight -= 1
+            if door.admission.waiting:
+                door.line.go_on()
         if not exchange.disconnected:
-            self.transport.write(reply.wire(exchange.keep_alive))
+            self.transport.write(reply.wire(self._keeps(exchange)))
+        self._end_exchange(exchange)
+        reply.observe()
+
+    def _keeps(self, exchange: Exchange) -> bool:
+        """Whether the connection stays open after the answer."""
+        if self._drain.begun and not self.pipeline:
+            exchange.keep_alive = False
+        return exchange.keep_alive
+
+    def _end_exchange(self, exchange: Exchange) -> None:
         exchange.response_started = exchange.response_complete = True
         if not exchange.keep_alive:
             self.transport.close()
         self.on_response_complete()
-        reply.observe()
+
+    def _is_turned_away(self, door: Door, data: bytes) -> bool:
+        """Whether what came was refused before it was parsed: only where nothing on the connection is under way."""
+        cycle = self.cycle
+        if self._arriving or self.pipeline or not (cycle is None or cycle.response_complete):
+            return False
+        refused = door.answer_at_once(data, may_stay=not self._drain.begun)
+        if refused is None:
+            return False
+        answer, keep_alive = refused
+        self.transport.write(answer)
+        if keep_alive:
+            self._turned_away_s = self.loop.time()  # setting the timer again would cost as much as the refusal
+        else:
+            self.transport.close()
+        return True
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Closes a connection that was idle, and was not turned away all the while."""
+        left_s = self._turned_away_s + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0 and not self._drain.begun:
+            self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def shutdown(self) -> None:
+        """The server takes no more connections: what was asked is answered, and who has just come may still ask."""
+        self._drain.begun = True  # if it was stopped in a hurry, nobody has said so yet
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+        elif not self._arriving:
+            wait_s = max(self._drain.idle_s, FRESH_S if self.cycle is None else 0.0)
+            self._unset_keepalive_if_required()
+            if wait_s > 0 and not self._refused:
+                self.timeout_keep_alive_task = self.loop.call_later(wait_s, self.timeout_keep_alive_handler)
+            else:
+                self.transport.close()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  (uvicorn's text; ours says it in a problem)
         self._refuse(Problem("malformed_http", "the request could not be parsed"))

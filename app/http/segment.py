@@ -47,6 +47,10 @@ MESSAGE = {
     "properties": {"product_id": "p_1"},
     "messageId": "c4c59fd2-90d1-4a40-a2c5-2f1b4e6d7a01",
 }
+IDENTIFIED = {"type": "identify", "userId": "u_1", "anonymousId": "a_77", "traits": {"plan": "gold"}}
+ALIASED = {"type": "alias", "userId": "u_1", "previousId": "a_77"}
+SEEN = {"userId": "u_1", "name": "Shirts", "properties": {"category": "men"}}
+GROUPED = {"type": "group", "userId": "u_1", "groupId": "g_4"}
 
 
 class SegmentMessage(BaseModel):
@@ -103,27 +107,32 @@ async def collect_track(request: Request) -> Response:
     return await _collect(request, "track")
 
 
-@router.post("/v1/identify", summary="Who a visitor is", responses=ANSWERS, response_model=None)
+@router.post("/v1/identify", summary="Who a visitor is", responses=ANSWERS, response_model=None,
+             openapi_extra=request_body(SegmentMessage, {"a visitor signed in": IDENTIFIED}))  # fmt: skip
 async def collect_identify(request: Request) -> Response:
     return await _collect(request, "identify")
 
 
-@router.post("/v1/alias", summary="Two ids are one person's", responses=ANSWERS, response_model=None)
+@router.post("/v1/alias", summary="Two ids are one person's", responses=ANSWERS, response_model=None,
+             openapi_extra=request_body(SegmentMessage, {"two ids": ALIASED}))  # fmt: skip
 async def collect_alias(request: Request) -> Response:
     return await _collect(request, "alias")
 
 
-@router.post("/v1/page", summary="A customer saw a page", responses=ANSWERS, response_model=None)
+@router.post("/v1/page", summary="A customer saw a page", responses=ANSWERS, response_model=None,
+             openapi_extra=request_body(SegmentMessage, {"a page": SEEN}))  # fmt: skip
 async def collect_page(request: Request) -> Response:
     return await _collect(request, "page")
 
 
-@router.post("/v1/screen", summary="A customer saw a screen", responses=ANSWERS, response_model=None)
+@router.post("/v1/screen", summary="A customer saw a screen", responses=ANSWERS, response_model=None,
+             openapi_extra=request_body(SegmentMessage, {"a screen": SEEN}))  # fmt: skip
 async def collect_screen(request: Request) -> Response:
     return await _collect(request, "screen")
 
 
-@router.post("/v1/group", summary="A customer belongs to a group", responses=ANSWERS, response_model=None)
+@router.post("/v1/group", summary="A customer belongs to a group", responses=ANSWERS, response_model=None,
+             openapi_extra=request_body(SegmentMessage, {"a group": GROUPED}))  # fmt: skip
 async def collect_group(request: Request) -> Response:
     return await _collect(request, "group")
 

@@ -23,7 +23,7 @@ from app.flows.unsubscribe import RECIPIENT, Source, Unsubscriptions
 from app.http import unsubscribe_page as page
 from app.http.openapi import problems
 from app.http.unsubscribe_form import Posted, posted
-from app.http.unsubscribe_words import words_for
+from app.http.unsubscribe_words import Words, of_bundle, words_for
 from app.store.customer_reads import CustomerReader
 from app.store.customers import CustomerStore
 from app.store.outcomes import Told
@@ -164,8 +164,10 @@ def _told(request: Request, problem: Problem) -> Response:
     return page.response(page.problem_page(_words(request), problem), problem)
 
 
-def _words(request: Request) -> Any:
-    return words_for(request.headers.get("accept-language", ""))
+def _words(request: Request) -> Words:
+    bundle = request.app.state.services.bundle
+    words = words_for(request.headers.get("accept-language", ""))
+    return of_bundle(words, bundle.brand, bundle.purpose_labels)
 
 
 def _unsubscriptions(request: Request) -> Unsubscriptions:

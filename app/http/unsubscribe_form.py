@@ -6,12 +6,15 @@ RFC 8058 (section 3.2) posts `List-Unsubscribe=One-Click`, as `multipart/form-da
 
 from __future__ import annotations
 
+from email.errors import MessageError
 from email.parser import BytesParser
 from email.policy import HTTP
 from typing import Literal, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl
 
 FIELDS_MAX = 16
+#: What `email` raises of headers that it cannot take apart.
+BROKEN = (LookupError, ValueError, TypeError, AttributeError, RecursionError, MessageError)
 Action: TypeAlias = Literal["one_click", "withdraw", "withdraw_all", "grant"]
 _ACTIONS: dict[str, Action] = {"withdraw": "withdraw", "withdraw_all": "withdraw_all", "grant": "grant"}
 
@@ -45,7 +48,15 @@ def _encoded(raw: bytes) -> list[tuple[str, str]]:
 
 
 def _multipart(content_type: str, raw: bytes) -> list[tuple[str, str]]:
-    """By the standard library's reader of MIME, which raises nothing: what is broken is text, or missing."""
+    """By the standard library's reader of MIME. What is broken is text, or missing, says its documentation; of some
+    headers (`Content-Type: a/b; name*`) it raises, and then nothing is said."""
+    try:
+        return _parts(content_type, raw)
+    except BROKEN:
+        return []
+
+
+def _parts(content_type: str, raw: bytes) -> list[tuple[str, str]]:
     head = f"Content-Type: {content_type}\r\n\r\n".encode("latin-1", "replace")
     fields: list[tuple[str, str]] = []
     for part in BytesParser(policy=HTTP).parsebytes(head + raw).walk():

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 PATH = "/v1/unsubscribe/"
 #: The value of RFC 8058, section 3.1; the mailbox provider posts it back. https://www.rfc-editor.org/rfc/rfc8058
 ONE_CLICK = "List-Unsubscribe=One-Click"
-_HOST = re.compile(rb"[A-Za-z0-9.\-]+(:\d{1,5})?\Z|\[[0-9A-Fa-f:]+\](:\d{1,5})?\Z")
+#: This machine. Any other host that a request names could be anybody's, and a link would take recipients there.
+_HOST = re.compile(rb"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?\Z")
 log = logging.getLogger("nextbest.unsubscribe")
 
 

@@ -30,6 +30,7 @@ main{max-width:34rem;margin:0 auto;padding:2rem;background:var(--card);border:1p
 h1{margin:0 0 .5rem;font-size:1.6rem;line-height:1.25}
 h2{margin:2rem 0 .25rem;padding-top:1.5rem;border-top:1px solid var(--line);font-size:1.1rem}
 p{margin:0 0 1rem}
+.brand{margin:0 0 1.25rem;color:var(--soft);font-weight:600}
 .soft{color:var(--soft);font-size:.9rem;margin:0}
 .saved{margin:0 0 1.5rem;padding:.75rem 1rem;border-radius:8px;background:var(--good);color:var(--good-ink)}
 ul{list-style:none;margin:0 0 1rem;padding:0}
@@ -76,12 +77,14 @@ class Page(str):
     language: str
 
     def __new__(cls, words: Words, title: str, body: str) -> Page:
+        brand = f'<p class="brand">{escape(words.brand)}</p>\n' if words.brand else ""
+        title = f"{title} – {words.brand}" if words.brand else title
         page = super().__new__(
             cls,
             f'<!doctype html>\n<html lang="{words.language}">\n<head>\n<meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
             '<meta name="robots" content="noindex, nofollow">\n'
-            f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n"
+            f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{brand}{body}\n</main>\n</body>\n"
             "</html>\n",
         )
         page.language = words.language

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 
@@ -45,6 +45,7 @@ class Words:
     messages: Mapping[str, str]  # channel → what its messages are called
     labels: Mapping[str, str]  # purpose → its name, where the id would not do
     hints: Mapping[str, str]  # purpose → what it is
+    brand: str = ""  # who writes; a bundle's own
 
     def messages_of(self, channel: str) -> str:
         return self.messages.get(channel, self.messages[""])
@@ -123,6 +124,12 @@ GERMAN = Words(
 )
 
 LANGUAGES: Mapping[str, Words] = MappingProxyType({each.language: each for each in (ENGLISH, GERMAN)})
+
+
+def of_bundle(words: Words, brand: str | None, labels: Mapping[str, Mapping[str, str]]) -> Words:
+    """The words of a bundle that names itself, or its purposes: in this language, else in English, else as they are."""
+    own = {name: said for name, by in labels.items() if (said := by.get(words.language) or by.get("en"))}
+    return replace(words, brand=brand or "", labels=MappingProxyType({**words.labels, **own}))
 
 
 def words_for(accept_language: str) -> Words:

@@ -21,7 +21,7 @@ def echoed(provider: str, line: Line) -> dict[str, Any]:
     rode = parse_id(said.decision_id) if said.decision_id else None
     matched = None if taken is None else taken.decision
     decision = matched or rode
-    return {
+    shown = {
         "index": line.place,
         "event_id": _shown(said.event_id) if outcome is None else outcome.event_id,
         "type": said.type.value,
@@ -42,6 +42,7 @@ def echoed(provider: str, line: Line) -> dict[str, Any]:
         "user_agent": kept_reason(said.user_agent),
         "effects": [] if taken is None else list(taken.effects),
     }
+    return {name: _whole(value) if isinstance(value, str) else value for name, value in shown.items()}
 
 
 def _shown(text: Any) -> Any:
@@ -50,3 +51,8 @@ def _shown(text: Any) -> Any:
         return None
     words = text.strip().strip("<>")
     return words if words.replace(" ", "").isalnum() and len(words) <= 64 else masked(words)
+
+
+def _whole(text: str) -> str:
+    """Half a character, which providers' JSON may hold and no answer can, is shown as `?`."""
+    return text.encode("utf-8", "replace").decode()

@@ -13,6 +13,7 @@ import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
+from app.admission import Rank
 from app.core.webhooks.provider import Delivery, Provider, Unreadable, Untrusted
 from app.core.webhooks.registry import NAMES, provider_of
 from app.errors import Problem
@@ -39,6 +40,12 @@ ANSWER = {
 }
 
 
+class KnownProvider(BaseModel):
+    """A provider whose webhooks can be taken."""
+
+    provider: str
+
+
 class RejectedItem(BaseModel):
     """An item that was not taken; the others were."""
 
@@ -56,10 +63,15 @@ class WebhookAnswer(BaseModel):
     outcomes: list[dict[str, Any]] | None = Field(None, description="With `echo=true`: what each was understood as.")
 
 
-Name = Annotated[str, Path(description="One of " + ", ".join(f"`{name}`" for name in NAMES))]
+Name = Annotated[str, Path(examples=["sendgrid"], description="One of " + ", ".join(f"`{name}`" for name in NAMES))]
 
 
-@router.get("/v1/webhooks/{provider}", summary="Whether a webhook can be sent here", include_in_schema=False)
+@router.get(
+    "/v1/webhooks/{provider}",
+    summary="Whether a webhook can be sent here",
+    responses={**answered(KnownProvider, "It can, once it is configured", None), **problems("not_found")},
+    response_model=None,
+)
 @router.head("/v1/webhooks/{provider}", include_in_schema=False)
 async def look(provider: Name) -> Response:
     """Consoles of providers look with GET or HEAD before they take an address (Mandrill does)."""
@@ -109,7 +121,7 @@ async def _taken(services: Services, request: Request, body: Body, provider: Pro
         raise Untrusted(f"set NEXTBEST_WEBHOOK_{provider.name.upper()}_…: docs/webhooks.md says what")
     if echo:
         _may_read(services, request)
-    services.webhooks.room.check()
+    services.webhooks.room.check(Rank.WEBHOOKS)
     if not services.hash_key:
         raise Problem("store_unavailable", "the store was not reached yet", retry_after_s=1)
     with Held(services.webhooks.room) as held:
@@ -178,17 +190,22 @@ def _answer(provider: str, tally: Tally, echo: bool) -> dict[str, Any]:
 
 
 def _refusal(services: Services, provider: Provider | None, refused: Exception) -> Response:
-    """The problem, with the status that makes this provider do the right thing next, and with a `message`."""
+    """The problem, counted, with the status that makes this provider do the right thing next, and with a `message`."""
     problem = _problem(refused)
-    status = problem.status if provider is None else _status(provider, problem)
-    headers = {name.decode(): value.decode() for name, value in problem.headers()}
-    if provider is not None and problem.code == "unproven_webhook" and provider.statuses.challenge:
-        headers["www-authenticate"] = 'Basic realm="nextbest"'
     services.metrics.count(series.PROBLEMS, problem.code)
     if provider is not None:
         services.metrics.count(series.WEBHOOKS_REFUSED, provider.name, problem.code)
     if problem.code == "rate_limited":
         services.metrics.count(series.SHED)
+    return refusal(provider, problem)
+
+
+def refusal(provider: Provider | None, problem: Problem) -> Response:
+    """A problem as this provider understands it."""
+    status = problem.status if provider is None else _status(provider, problem)
+    headers = {name.decode(): value.decode() for name, value in problem.headers()}
+    if provider is not None and problem.code == "unproven_webhook" and provider.statuses.challenge:
+        headers["www-authenticate"] = 'Basic realm="nextbest"'
     body = {**problem.body(), "status": status, "message": problem.detail}
     return Response(orjson.dumps(body), status, headers)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import zlib
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -29,6 +30,8 @@ DELIMITERS = ",;\t|"
 #: As long as a line of the API.
 CELL_BYTES_MAX = 64 * 1024
 PARQUET_ROWS = 4_096  # decoded at once
+#: What a damaged file raises while it is unpacked.
+DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
 #: Rows of NDJSON that are looked at to learn which members there are.
 LOOKED_AT = 1_000
 
@@ -135,7 +138,7 @@ class _Csv:
             return read()
         except UnicodeDecodeError as error:
             raise Trouble(f"`{self._file.path.name}` is no {error.encoding}: name its --encoding") from None
-        except (csv.Error, EOFError, gzip.BadGzipFile) as error:
+        except (csv.Error, *DAMAGED) as error:
             raise Trouble(f"`{self._file.path.name}` is broken: {error}") from error
 
     def share(self) -> float:
@@ -176,7 +179,7 @@ class _Ndjson:
                 yield line
                 while len(line) > CELL_BYTES_MAX and not line.endswith(b"\n"):
                     line = self._file.stream.readline(CELL_BYTES_MAX + 1)
-        except (EOFError, gzip.BadGzipFile) as error:
+        except DAMAGED as error:
             raise Trouble(f"`{self._file.path.name}` is broken: {error}") from error
 
     def share(self) -> float:

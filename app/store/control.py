@@ -22,9 +22,10 @@ from app.core.features.watermarks import NO_WATERMARKS, Watermarks
 from app.errors import Problem
 from app.store.decisions import milliseconds
 from app.store.keys import CTL_SWITCHES, CTL_SWITCHES_LOG, Keys
-from app.store.link import Link, Wire
+from app.store.link import Caller, Link
 from app.store.resp import pack
 from app.store.scripts import Call, Script
+from app.store.servers import together
 from app.store.watermark_reads import WatermarkReads
 from app.store.wire import StoreError
 from policy.codes import SwitchKind
@@ -108,7 +109,7 @@ class ControlStore:
 
     # What nodes do
 
-    async def poll(self, deadline: float, wire: Wire | None = None) -> Polled:
+    async def poll(self, deadline: float, wire: Caller | None = None) -> Polled:
         """Read the switches by `deadline` (loop time, s); over `wire` while the link does not count as connected."""
         try:
             replies = 2 if self._marks is None else 3
@@ -204,10 +205,8 @@ class ControlStore:
         """What is off, the whole history, newest first, and its newest entry as it lies in the store, all of one
         moment; for `brake`."""
         with _store_errors("nothing was changed"):
-            pipeline = self._client.pipeline(transaction=True)
-            pipeline.hvals(CTL_SWITCHES)
-            pipeline.lrange(CTL_SWITCHES_LOG, 0, HISTORY_MAX - 1)
-            values, entries = await pipeline.execute()
+            hvals, lrange = ("HVALS", CTL_SWITCHES), ("LRANGE", CTL_SWITCHES_LOG, 0, HISTORY_MAX - 1)
+            values, entries = await together(self._client, hvals, lrange)
         return (
             tuple(switch for switch, _ in _readable(values)),
             tuple(_changes(entries)),

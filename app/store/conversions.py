@@ -34,6 +34,7 @@ class Kept(NamedTuple):
 
     customer: str
     claims: list[Claim]
+    fresh: frozenset[bytes] = frozenset()  # keys of those that were not kept before
 
 
 class ConversionStore:
@@ -46,7 +47,7 @@ class ConversionStore:
     async def keep(self, claims: Mapping[str, Sequence[Claim]]) -> list[Kept]:
         """Keep what customers claim, where it is not kept yet, and tell all that is; of nobody who was erased. Who
         claims nothing new is only read."""
-        kept: dict[str, list[Claim]] = {}
+        kept: dict[str, Kept] = {}
         waiting = {customer: list(theirs) for customer, theirs in claims.items()}
         for _ in range(STEPS_MAX):
             names = list(waiting)
@@ -56,11 +57,13 @@ class ConversionStore:
                 if said == b"merged":
                     onward.setdefault(rest[0].decode(), []).extend(waiting[name])
                 elif said == b"ok":
-                    kept[name] = read_claims(dict(zip(rest[::2], rest[1::2], strict=True)))
+                    before, *fields = rest
+                    found = read_claims(dict(zip(fields[::2], fields[1::2], strict=True)))
+                    kept[name] = Kept(name, found, frozenset(fields[2 * before :: 2]))
             if not onward:
                 break
             waiting = onward
-        return [Kept(customer, theirs) for customer, theirs in kept.items()]
+        return list(kept.values())
 
     def _keep(self, customer: str, claims: Sequence[Claim]) -> bytes:
         flat = [part for claim in claims for part in (claim.key, claim.encode())]

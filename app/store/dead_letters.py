@@ -12,6 +12,7 @@ from app.core.events.event import Collected, Letter
 from app.store.decision_log import reading_the_store
 from app.store.events import FIELD
 from app.store.keys import Keys
+from app.store.servers import together
 
 PAGE = 200
 Entries: TypeAlias = list[tuple[bytes, dict[bytes, bytes]]]
@@ -65,10 +66,11 @@ class DeadLetters:
         """Collect the event that a letter became, and remove the letter, in one step. False where somebody else was
         faster: then the event is in the stream twice, and counts once."""
         with reading_the_store():
-            pipeline = self._client.pipeline(transaction=True)
-            pipeline.xadd(self._keys.events(letter.shard), {FIELD: encode(event)})
-            pipeline.xdel(self._keys.dead_letters(letter.shard), letter.entry)
-            _, removed = await pipeline.execute()
+            _, removed = await together(
+                self._client,
+                ("XADD", self._keys.events(letter.shard), "*", FIELD, encode(event)),
+                ("XDEL", self._keys.dead_letters(letter.shard), letter.entry),
+            )
         return bool(removed)
 
     async def _page(self, shard: int, end: str) -> Entries:

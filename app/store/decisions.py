@@ -21,7 +21,6 @@ from app.core.decision.commit import (
     Kept,
     Late,
     Moved,
-    NewContact,
     Outcome,
     Reading,
     Refused,
@@ -43,7 +42,7 @@ from app.store.resp import bulk, command_prefix, pack
 from app.store.scripts import Script
 from app.store.wire import StoreError, StoreTimeout
 from policy.bundle import Bundle, Message, Placement
-from policy.facts import ContactKind, Facts
+from policy.facts import Contact, ContactKind, Facts
 
 IDEMPOTENCY_TTL_S = 86_400
 #: How long an outcome may come late and still find its customer.
@@ -66,6 +65,8 @@ REFUSALS = frozenset(
     {"OOM", "READONLY", "MISCONF", "MASTERDOWN", "LOADING", "NOREPLICAS", "BUSY", "CLUSTERDOWN", "MOVED", "ASK"}
     | {"NOPERM", "NOAUTH"}
 )
+#: What reading a reply raises that no store of ours gives.
+GARBLED = (ValueError, TypeError, LookupError, AttributeError)
 #: Refusals that say the connection leads to the wrong place.
 MISPLACED = frozenset({"READONLY", "MASTERDOWN", "LOADING"})
 
@@ -117,6 +118,8 @@ class DecisionStore:
         kept_s = bundle.decisions_retention_s
         self._log_ms = b"" if kept_s is None else b"%d" % (kept_s * 1000)
         self._decision_ttl_s = b"%d" % (DECISION_TTL_S if kept_s is None else min(DECISION_TTL_S, kept_s))
+        self._ledger_ttl_s = b"%d" % bundle.ledger_retention_s
+        self._profile_ttl_s = b"%d" % bundle.profile_retention_s
         self._strict = strict
         self.unknown_field_seen = False  # the registry must be refreshed; whoever does it resets this
 
@@ -134,7 +137,7 @@ class DecisionStore:
             (reply,) = await self._link.call(pack("GET", name), 1, deadline)
         except StoreError:
             return None
-        if isinstance(reply, ReplyError):
+        if isinstance(reply, ReplyError) or not (reply is None or (isinstance(reply, bytes) and reply.isascii())):
             return None
         return fallback_key(alias.kind, alias.value, self.hash_key) if reply is None else str(reply, "ascii")
 
@@ -181,6 +184,8 @@ class DecisionStore:
             return Refused(self._kind(reply))
         if reply is None:
             return Refused("TakenBack")
+        if not isinstance(reply, bytes):
+            return Refused("Garbled")
         return Twin(_kept(reply)) if all(_is_on_disk(each) for each in synced) else Refused("NotOnDisk")
 
     def _reading(self, replies: list[Any]) -> Reading | Unreadable:
@@ -199,7 +204,7 @@ class DecisionStore:
             return Unreadable("UnknownField", False)
         except FactsLost:
             return Unreadable("FactsLost", False)
-        except (ValueError, IndexError, TypeError, UnicodeDecodeError):
+        except GARBLED:
             return Unreadable("Garbled", False)
 
     def facts(self, time: list[bytes], profile: list[bytes], ledger: list[bytes]) -> Facts:
@@ -222,9 +227,9 @@ class DecisionStore:
         except StoreError as error:
             kind = type(error).__name__
             return Unknown(kind, isinstance(error, StoreTimeout)) if error.sent else Refused(kind)
-        if intent.general_version is None and not isinstance(reply, ReplyError) and len(reply) > 2:
+        if intent.general_version is None and isinstance(reply, list) and len(reply) > 2:
             return await self._add_elsewhere(reply[2].decode(), intent, deadline)
-        return self._outcome(reply, durable=all(_is_on_disk(each) for each in synced))
+        return self._outcome(reply, not synced or all(_is_on_disk(each) for each in synced))
 
     def _commit_call(self, packed: bytes, deadline: float) -> asyncio.Future[list[Any]]:
         """The commit alone; or, in strict mode, with the wait until it is on disk (at once under `appendfsync always`,
@@ -272,14 +277,25 @@ class DecisionStore:
         names = [keys.profile, keys.ledger, keys.decisions]
         if intent.idempotency is not None:
             names.append(keys.idempotency(intent.idempotency.key_hash))
-        names.extend(keys.decision(new.decision_id.encode()) for new in intent.contacts)
+        for new in intent.contacts:
+            names.append(keys.decision_prefix + new.decision_id.encode())
         return names
 
     def _commit_words(self, keys: CustomerKeys, intent: Intent) -> tuple[list[bytes], list[bytes]]:
         """Keys and arguments of the commit."""
-        members = [self.ledger.encode(new.contact) for new in intent.contacts]
-        kinds = [member[PACKED_ID_BYTES:].partition(b",")[0] for member in members]
-        names, due = self._script_keys(keys, intent), self._due(intent, kinds) if self._reward_windows_ms else []
+        names = self._script_keys(keys, intent)
+        placed: list[bytes] = []
+        due: list[bytes] = []
+        tails: list[bytes] = []
+        for new in intent.contacts:
+            contact = new.contact
+            member = self.ledger.encode(contact)
+            kind = member[PACKED_ID_BYTES:].partition(b",")[0]
+            placed += (b"%d" % contact.not_before_ms, member)
+            # What outcomes need to know of it without looking into the log: the id of its kind, and its variant.
+            tails.append(b" %b %b" % (kind, new.variant.encode()) if new.variant else b" " + kind)
+            if self._reward_windows_ms:
+                due += self._due(contact, kind)
         if due:
             names.append(self._keys.due(keys.shard))
         entries_max = self._log_entries_max(len(intent.record))
@@ -287,23 +303,25 @@ class DecisionStore:
         trims = self._commits % TRIM_EVERY == 0
         if trims:
             names.append(self._keys.worker(keys.shard))
-        return names, self._commit_args(intent, b"%d" % entries_max if trims else b"", members, kinds, due)
+        args = self._commit_head(intent, b"%d" % entries_max if trims else b"", len(due) // 2)
+        args += placed
+        args += due
+        args += tails
+        for trial, arm in intent.exposures:
+            args += (exposure_field(self._registry.id_of(exposure_name(trial))), arm.encode(), trial.encode())
+        return names, args
 
-    def _due(self, intent: Intent, kinds: Sequence[bytes]) -> list[bytes]:
-        """When the windows of rewarded sends close, and what they are: their ids, and the kinds of their contacts."""
-        found = []
-        for new, kind in zip(intent.contacts, kinds, strict=True):
-            window_ms = self._reward_windows_ms.get(new.contact.kind.placement)
-            if window_ms is not None:
-                closes_ms = reserved_at_ms(new.contact.decision) + window_ms
-                found += [b"%d" % closes_ms, new.contact.decision + kind]
-        return found
+    def _due(self, contact: Contact, kind: bytes) -> tuple[bytes, ...]:
+        """When the window of a rewarded send closes, and what it is: its id, and the kind of its contact."""
+        window_ms = self._reward_windows_ms.get(contact.kind.placement)
+        if window_ms is None:
+            return ()
+        return b"%d" % (reserved_at_ms(contact.decision) + window_ms), contact.decision + kind
 
-    def _commit_args(
-        self, intent: Intent, entries_max: bytes, members: Sequence[bytes], kinds: Sequence[bytes], due: list[bytes]
-    ) -> list[bytes]:
+    def _commit_head(self, intent: Intent, entries_max: bytes, dues: int) -> list[bytes]:
+        """The arguments that every commit has."""
         idempotency = intent.idempotency
-        args = [
+        return [
             b"*" if intent.general_version is None else b"%d" % intent.general_version,
             b"-" if intent.ledger_version is None else b"%d" % intent.ledger_version,
             b"%d" % intent.commit_by_ms,
@@ -311,21 +329,14 @@ class DecisionStore:
             entries_max,
             b"" if idempotency is None else _kept_value(intent, idempotency),
             b"0" if idempotency is None else b"%d" % IDEMPOTENCY_TTL_S,
-            b"%d" % self._bundle.ledger_retention_s,
+            self._ledger_ttl_s,
             b"" if intent.forget_before_ms is None else b"%d" % intent.forget_before_ms,
             self._decision_ttl_s,
             intent.customer.encode(),
-            b"%d" % self._bundle.profile_retention_s,
+            self._profile_ttl_s,
             self._log_ms,
-            b"%d" % (len(due) // 2),
+            b"%d" % dues,
         ]
-        for new, member in zip(intent.contacts, members, strict=True):
-            args += (b"%d" % new.contact.not_before_ms, member)
-        args += due
-        args += [_tail(new, kind) for new, kind in zip(intent.contacts, kinds, strict=True)]
-        for trial, arm in intent.exposures:
-            args += (exposure_field(self._registry.id_of(exposure_name(trial))), arm.encode(), trial.encode())
-        return args
 
     def _log_entries_max(self, record_bytes: int) -> int:
         """How many records of the usual size fit the shard's share of the log."""
@@ -344,15 +355,18 @@ class DecisionStore:
         if isinstance(reply, ReplyError):
             kind = self._kind(reply)
             return Refused(kind) if kind in REFUSALS else Unknown(kind, False)
-        match reply[0]:
-            case b"ok":
-                return Committed(durable)
-            case b"moved":
-                return Moved(self._decode(reply[1], reply[2], reply[3]))
-            case b"twin":
-                return Twin(_kept(reply[1])) if durable else Refused("NotOnDisk")
-            case b"late":
-                return Late()
+        try:
+            match reply[0]:
+                case b"ok":
+                    return Committed(durable)
+                case b"moved":
+                    return Moved(self._decode(reply[1], reply[2], reply[3]))
+                case b"twin":
+                    return Twin(_kept(reply[1])) if durable else Refused("NotOnDisk")
+                case b"late":
+                    return Late()
+        except GARBLED:
+            pass  # nobody knows whether it was written
         return Unknown("Garbled", False)
 
     def _kind(self, error: ReplyError) -> str:
@@ -377,11 +391,12 @@ def _kept_value(intent: Intent, idempotency: Idempotency) -> bytes:
 
 
 def _was_erased(profile: Any, value: bytes) -> bool:
-    """Whether an idempotency record is from before its customer was erased."""
+    """Whether an idempotency record is from before its customer was erased. One that cannot be read counts: closed."""
     if not isinstance(profile, list) or ERASURE not in profile:
         return False
-    erased_ms = profile[profile.index(ERASURE) + 1].partition(b",")[0]
-    return reserved_at_ms(value[:BASE_BYTES]) <= int(erased_ms)
+    said = profile[profile.index(ERASURE) + 1 :][:1]
+    erased_ms = said[0].partition(b",")[0] if said and isinstance(said[0], bytes) else b""
+    return not (erased_ms.isdigit() and len(erased_ms) < 20) or reserved_at_ms(value[:BASE_BYTES]) <= int(erased_ms)
 
 
 def _kept(value: bytes) -> Kept:
@@ -390,7 +405,7 @@ def _kept(value: bytes) -> Kept:
 
 def _is_on_disk(reply: Any) -> bool:
     """WAITAOF's answer: how many local and how many replica append-only files hold the write."""
-    return not isinstance(reply, ReplyError) and int(reply[0]) >= 1
+    return isinstance(reply, list) and bool(reply) and isinstance(reply[0], int) and reply[0] >= 1
 
 
 def trial_names(bundle: Bundle) -> Iterator[str]:
@@ -409,8 +424,3 @@ def idempotency_of(key: str, body: bytes) -> Idempotency:
     return Idempotency(
         blake2b(key.encode(), digest_size=16).hexdigest().encode(), blake2b(body, digest_size=BODY_HASH_BYTES).digest()
     )
-
-
-def _tail(new: NewContact, kind: bytes) -> bytes:
-    """What outcomes need to know of a contact without looking into the log: the id of its kind, and its variant."""
-    return b" %b %b" % (kind, new.variant.encode()) if new.variant else b" " + kind

@@ -21,6 +21,7 @@ from app.store import keys as key_names
 from app.store.customer_trouble import store_errors
 from app.store.keys import CTL_ERASURES
 from app.store.scripts import Call, Script
+from app.store.servers import together
 
 TAKE = Script.load("erasures_take.lua")
 STEP = "step:"
@@ -117,10 +118,7 @@ class ErasureJobs:
         """All is done: the customer's keys go, the receipt stays."""
         key = key_names.erasure(erasure)
         with store_errors():
-            pipeline = self._client.pipeline(transaction=True)
-            pipeline.hset(key, "done", await self.now_ms())
-            pipeline.hdel(key, "names")
-            await pipeline.execute()
+            await together(self._client, ("HSET", key, "done", await self.now_ms()), ("HDEL", key, "names"))
             await self._client.zrem(CTL_ERASURES, erasure)
 
     async def now_ms(self) -> int:

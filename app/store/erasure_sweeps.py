@@ -26,7 +26,9 @@ from app.store.events import FIELD
 from app.store.fold_store import CARRIED_TO
 from app.store.keys import CTL_CLAIMS_DUE, Keys
 from app.store.profile import GENERAL_VERSION, MERGE
+from app.store.servers import all_scanned, together
 from app.store.stream_pages import pages
+from app.store.waiting import WaitingStore
 
 #: Up to so many names are looked for in an entry's bytes before it is decoded.
 LOOKED_FOR_MAX = 20
@@ -62,8 +64,8 @@ class Sweeps:
         self._keys = keys
 
     async def identities(self, jobs: Sequence[Job]) -> Counter[str]:
-        """What identities told of the customers, and what is left of customers who had become them. Aliases and
-        pointers stay, without an end: who comes back by one is known to be erased."""
+        """What identities told of the customers, what waits for a mail of theirs, and what is left of customers who had
+        become them. Aliases and pointers stay, without an end: who comes back by one is known to be erased."""
         found: Counter[str] = Counter()
         with store_errors():
             for job in jobs:
@@ -75,7 +77,8 @@ class Sweeps:
         held = self._keys.aliases(job.name)
         pointing = cast("set[bytes]", await cast("Any", self._client.smembers(held)))
         claims = {key_names.claims(*found) for key in pointing if (found := key_names.identity_of(key)) is not None}
-        deleted = 0
+        emails = {found[1] for key in pointing if (found := key_names.identity_of(key)) and found[0] == "email_sha256"}
+        deleted = await WaitingStore(self._client).forget({*emails, *job.hashes})
         for claim in claims:
             deleted += int(await cast("Any", self._client.hdel(claim, *job.names)))
             settled = await cast("Any", self._client.hget(claim, SETTLED))
@@ -163,13 +166,10 @@ class Sweeps:
         shards = {self._keys.shard_of(name) for name in of_name}
         pattern = b"{s%03d}:[id]:*" % next(iter(shards)) if len(shards) == 1 else b"{s*}:[id]:*"
         with store_errors():
-            cursor = 0
-            while True:
-                cursor, names = await self._client.scan(cursor, match=cast("Any", pattern), count=SCANNED)
-                for erasure in await self._forget(cast("list[bytes]", names), of_name):
+            async for page in all_scanned(self._client, pattern, SCANNED):
+                for erasure in await self._forget(page, of_name):
                     found[erasure] += 1
-                if cursor == 0:
-                    return found
+        return found
 
     async def _forget(self, names: Iterable[bytes], of_name: dict[str, Job]) -> list[str]:
         """Those of some keys that are about one of the customers, deleted; the erasure of each."""
@@ -236,13 +236,12 @@ class Sweeps:
         job = None if name is None else of_name[name]
         if job is None or told.received_at_ms > until_ms[job.erasure]:
             return None
-        pipeline = self._client.pipeline(transaction=True)
+        commands: list[tuple[str | bytes, ...]] = []
         if told.customer not in of_name and not isinstance(told, Letter) and told.previous_customer in of_name:
             # Another one's event, which says who that one was. It has its id, so that it counts once.
             unsaid = told._replace(previous=(), previous_customer="")
-            pipeline.xadd(stream, {FIELD: encode(unsaid)})
-        pipeline.xdel(stream, entry)
-        await pipeline.execute()
+            commands.append(("XADD", stream, "*", FIELD, encode(unsaid)))
+        await together(self._client, *commands, ("XDEL", stream, entry))
         return job
 
     async def has_archive(self, groups: int) -> bool:

@@ -18,6 +18,7 @@ from app.store.described import Profile, describe_profile
 from app.store.fields import FieldRegistry
 from app.store.keys import CTL_WATERMARKS, Keys
 from app.store.profile import MERGE, UPDATED, UnknownField, merge_of
+from app.store.servers import scanned
 
 #: Keys that one SCAN looks at, and profiles of one pipeline: each keeps the store for a millisecond or two.
 LOOKED_AT, READ_TOGETHER = 500, 100
@@ -105,14 +106,10 @@ class Estate:
         return Streams(tuple(None if ms is None else int(ms) for ms in applied), types, events, letters, now_ms)
 
     async def _pages(self, pattern: bytes) -> AsyncIterator[list[bytes]]:
-        cursor = 0
-        while True:
-            with reading_the_store():
-                cursor, page = await self._client.scan(cursor, match=pattern, count=LOOKED_AT)
-            if page:
-                yield cast("list[bytes]", page)
-            if not cursor:
-                return
+        with reading_the_store():
+            async for page in scanned(self._client, pattern, LOOKED_AT):
+                if page:
+                    yield page
 
     async def _paced(self, keys: list[bytes]) -> list[Seen]:
         loop = asyncio.get_running_loop()

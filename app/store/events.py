@@ -23,6 +23,7 @@ from app.core.identity import Alias, fallback_key, identity_hash
 from app.errors import Problem
 from app.store.keys import CTL_EVENTS_CONSUMED, CTL_WATERMARKS, Keys, identity
 from app.store.link import Link
+from app.store.memory import memory_facts
 from app.store.resp import bulk, command_prefix, pack
 from app.store.watermarks import RAISE
 from app.store.wire import StoreBusy, StoreError
@@ -41,6 +42,9 @@ ENTRY_BYTES = 30
 LETTERS_A_SHARD = 200
 #: How often what the streams hold is looked at, in s. In between, each process adds what it appends itself.
 LOOK_EVERY_S = 0.5
+#: The same while this process appends nothing and little is held: a look costs the store half a millisecond, which the
+#: decisions behind it wait.
+LOOK_IDLE_EVERY_S = 4.0
 #: Shares of the memory that the store may have beyond which nothing is collected: decisions need the rest.
 MEMORY_SHARE_MAX = 0.85
 
@@ -70,7 +74,10 @@ class EventStore:
         self._consumed = False  # whether anybody reads the streams
         self._held_bytes = 0  # by the streams, as far as is known
         self._entry_bytes = 256.0  # a moving average, with what the stream adds
+        self._appended = False  # anything since the last look
         self._events = [bulk(keys.events(shard)) for shard in range(keys.shards)]
+        usage = [pack("MEMORY", "USAGE", keys.events(shard), "SAMPLES", 5) for shard in range(keys.shards)]
+        self._asking = _LOOK + b"".join(usage)
         self._dead = [
             command_prefix(8, "XADD") + bulk(keys.dead_letters(shard)) + _words("MAXLEN", "~", LETTERS_A_SHARD) + ENTRY
             for shard in range(keys.shards)
@@ -106,13 +113,17 @@ class EventStore:
         marks = [word for name in types for word in (f"e:{name}", at_ms)]
         await self._call([(pack("EVAL", RAISE.source, 1, CTL_WATERMARKS, *marks), 1)])
 
+    @property
+    def look_again_s(self) -> float:
+        """How long until `look` is worth its while again, in s."""
+        idle = not self._appended and self.shut is None and self._held_bytes < self._stream_bytes / 4
+        return LOOK_IDLE_EVERY_S if idle else LOOK_EVERY_S
+
     async def look(self) -> None:
         """See what the streams hold and whether there is room. Raises StoreError, ReplyError."""
-        sizes = b"".join(
-            [pack("MEMORY", "USAGE", self._keys.events(shard), "SAMPLES", 5) for shard in range(self._keys.shards)]
-        )
         deadline = asyncio.get_running_loop().time() + PATIENCE_S
-        info, consumed, *held = await self._link.call(_LOOK + sizes, 2 + self._keys.shards, deadline)
+        self._appended = False
+        info, consumed, *held = await self._link.call(self._asking, 2 + self._keys.shards, deadline)
         self._consumed = not isinstance(consumed, ReplyError) and bool(consumed)
         self._held_bytes = sum(size for size in held if isinstance(size, int))
         memory = {} if isinstance(info, ReplyError) else memory_facts(info)
@@ -129,6 +140,7 @@ class EventStore:
     def _chunks(self, events: Sequence[Collected], letters: Sequence[Letter]) -> Iterable[tuple[bytes, int]]:
         """Commands, in pieces, with how many there are in each."""
         head, trim = self._head()
+        self._appended = True
         chunk: list[bytes] = []
         size = 0
         for event in events:
@@ -194,16 +206,6 @@ def _lookups(aliases: Sequence[Alias], hash_key: bytes) -> Iterable[tuple[bytes,
             chunk = []
     if chunk:
         yield b"".join(chunk), len(chunk)
-
-
-def memory_facts(info: bytes) -> dict[str, int]:
-    """The numbers of `INFO memory`."""
-    facts: dict[str, int] = {}
-    for line in info.decode(errors="replace").splitlines():
-        name, colon, value = line.partition(":")
-        if colon and value.isdigit():
-            facts[name] = int(value)
-    return facts
 
 
 def _refused(reply: ReplyError) -> Problem:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
 from redis.asyncio import Redis
 
+from app.core.attribution import Claim, read_claims
 from app.core.decision.ids import id_at, unpack_id
 from app.core.decision.record import Record, bundle_digest_of, decode, heading_of
 from app.core.erasure import names_one_of
@@ -26,6 +27,7 @@ from app.store.fields import FieldRegistry
 from app.store.keys import Keys
 from app.store.ledger import LedgerCodec
 from app.store.stream_pages import pages
+from app.store.waiting import WaitingStore
 from policy.bundle import Bundle
 from policy.facts import Contact
 
@@ -46,6 +48,17 @@ class Happening(NamedTuple):
     type: str
     at_ms: int
     value: float | None
+
+
+class Mail(NamedTuple):
+    """What is known of a customer's mail beyond single decisions."""
+
+    outcomes: list[tuple[str, int]]  # type and time of those that no decision was found for
+    waiting: list[tuple[str, int | None]]  # the same of those that wait for a mail's decision
+    soft_bounces: list[int]
+    lifted: dict[str, int]  # `<scope>:<reason>` of suppressions → when they were last lifted
+    released: list[str]  # decisions whose contact does not count any more
+    conversions: list[Claim]
 
 
 class ExportReads:
@@ -84,6 +97,17 @@ class ExportReads:
             flat = cast("list[tuple[bytes, float]]", await self._client.zrange(ledger, 0, -1, withscores=True))
         stored = [part for member, score in flat for part in (member, b"%d" % score)]
         return LedgerCodec(self._fields).decode(stored)
+
+    async def mail(self, emails: Iterable[str]) -> Mail:
+        """Of all keys of the person. `emails`: keyed hashes of the addresses that lead to it."""
+        mail = Mail([], [], [], {}, [], [])
+        with store_errors():
+            for name in self._names:
+                stored = cast("dict[bytes, bytes]", await cast("Any", self._client.hgetall(self._keys.mail(name))))
+                _add_mail(mail, stored)
+            waiting = await WaitingStore(self._client).about(emails)
+        mail.waiting.extend((each.heard.outcome.type.value, each.heard.outcome.at_ms) for each in waiting)
+        return mail
 
     async def states(self, bundle: Bundle) -> dict[str, Any]:
         """What features are folded into: counts by bucket, as they are kept. By group of events, then by lane."""
@@ -155,6 +179,22 @@ class ExportReads:
 def decision_of(contact: Contact) -> str:
     """The id of the decision that a contact comes from."""
     return unpack_id(contact.decision)
+
+
+def _add_mail(mail: Mail, stored: Mapping[bytes, bytes]) -> None:
+    """Add what a customer's hash holds (described in outcome.lua)."""
+    mail.conversions.extend(read_claims(stored))
+    for field, raw in stored.items():
+        kind, rest = field[:1], field[1:]
+        if kind == b"f":
+            told = Told.read(raw)
+            mail.outcomes.append((told.type, told.at_ms))
+        elif kind == b"b":
+            mail.soft_bounces.append(int(raw))
+        elif kind == b"^":
+            mail.lifted[rest.removeprefix(b"-").decode()] = int(raw)
+        elif kind == b"c":
+            mail.released.append(unpack_id(rest))
 
 
 def _lanes(group: Group | None, raw: bytes) -> Any:

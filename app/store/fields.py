@@ -69,6 +69,10 @@ class FieldRegistry:
             ran = await ALLOCATE.run(self._client, [call], on_disk_within_ms=DURABLE_WITHIN_MS)
             self.learn(zip(part, cast("list[bytes]", ran.replies[0]), strict=True))
 
+    async def is_behind(self) -> bool:
+        """Whether other processes have allocated ids since this one last looked."""
+        return int(await self._client.hlen(CTL_FIELDS)) != len(self._ids) + 1  # one of the fields is the counter
+
     async def refresh(self) -> None:
         """Read all of `ctl:fields`, and forget what is no longer in it (a store that was restored or emptied)."""
         stored = cast("dict[bytes, bytes]", await self._client.hgetall(CTL_FIELDS))

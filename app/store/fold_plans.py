@@ -6,7 +6,7 @@ Whoever folds a shard notes its plan before the first event (`note_plan`): a lan
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import cast
 
 import ormsgpack
 from redis.asyncio import Redis
@@ -19,6 +19,7 @@ from app.store.link import Link
 from app.store.resp import pack
 from app.store.round_trips import asked
 from app.store.scripts import Script
+from app.store.servers import together
 
 NOTE = Script.load("note_plan.lua")
 #: Changes of plan that a shard keeps: a release that changes features is one.
@@ -32,7 +33,9 @@ async def note_plan(link: Link, keys: Keys, plan: FoldPlan, held: Iterable[tuple
     digest = digest_of(lanes).encode()
     calls = [pack("EVAL", NOTE.source, 1, keys.worker(shard), token, digest, CHANGES_MAX) for shard, token in held]
     if calls:
-        await asked(link, [pack("HSETNX", CTL_FOLD_PLANS, digest, ormsgpack.packb(lanes)), *calls])
+        # Before any shard names it: they may lie at other servers, which answer beside this one.
+        await asked(link, [pack("HSETNX", CTL_FOLD_PLANS, digest, ormsgpack.packb(lanes))])
+        await asked(link, calls)
 
 
 class FoldPlans:
@@ -84,10 +87,9 @@ class FoldPlans:
         for shard, lanes in lacking.items():
             of_shard = {**before.get(shard, {}), **lanes}
             facts[str(shard)] = ormsgpack.packb({name: [list(at), kept] for name, (at, kept) in of_shard.items()})
-        pipeline = self._client.pipeline(transaction=True)
-        pipeline.hset(CTL_BACKFILLED, mapping=cast("dict[Any, Any]", facts))
-        pipeline.hdel(CTL_BACKFILLED, *(f"run:{shard}" for shard in lacking))
-        await pipeline.execute()
+        stored = [word for pair in facts.items() for word in pair]
+        done = [f"run:{shard}" for shard in lacking]
+        await together(self._client, ("HSET", CTL_BACKFILLED, *stored), ("HDEL", CTL_BACKFILLED, *done))
 
     async def features(self) -> dict[str, dict[str, object]]:
         """`name@version` → what is known of its filling: its definition, when, and since when its events are whole."""

@@ -27,6 +27,7 @@ its shard, carry the same hash tag, so that a decision's read and its commit eac
     wht:<hash>                 string  a provider's proof that may be used once, and what for
     pm:<hash>                  string  a provider's id of a mail → decision id
     pmw:<hash>                 hash    what was said of a mail whose decision is not known yet
+    pmo:<keyed hash>           set     where what waits so names somebody (recipient or customer): mail and field
     rcp:<keyed hash>           hash    what was said of a recipient who is not known yet
     ctl:…                              small control facts; their own slots
 
@@ -197,6 +198,12 @@ def message(message: bytes) -> bytes:
 def waiting_for_message(message: bytes) -> bytes:
     """What was said of a mail whose decision is not known yet."""
     return b"pmw:" + message.hex().encode()
+
+
+def waiting_about(keyed_hash: str) -> bytes:
+    """Which entries of `waiting_for_message` name somebody: an erasure finds them by it. The hash is the identity's, of
+    `email_sha256`, or `customer_hash`."""
+    return b"pmo:" + keyed_hash.encode()
 
 
 def waiting_for_recipient(keyed_hash: str) -> bytes:

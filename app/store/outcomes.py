@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 
 from app.core.decision.ids import DecisionId, pack_id, parse_id
 from app.core.heard import Heard
-from app.core.identity import identity_hash
+from app.core.identity import customer_hash, identity_hash
 from app.core.matching import Sent
 from app.core.outcomes import Consequences, Standing, kept_for_ms
 from app.errors import Problem
@@ -32,7 +32,7 @@ from app.store.fields import FieldRegistry
 from app.store.keys import Keys
 from app.store.ledger import kind_name
 from app.store.link import Link
-from app.store.profile import MERGE, kind_of_name, merge_of, outcome_field, suppression_field
+from app.store.profile import MERGE, UnknownField, kind_of_name, merge_of, outcome_field, suppression_field
 from app.store.resp import pack
 from app.store.scripts import Script
 from app.store.sendings import ID_BYTES, Pointer
@@ -136,25 +136,37 @@ class OutcomeStore:
         commands = [pack("TIME")]
         commands += [pack("GET", self._keys.decision(each.shard, str(each).encode())) for each in of]
         commands += [pack("GET", key_names.message(each)) for each in asked]
-        commands += [pack("GET", key_names.identity("email_sha256", self.hashed(each))) for each in whose]
-        (seconds, micros), *found = await self._asked(commands)
-        replies = iter(found)
-        pointers = {each: Pointer.read(next(replies)) for each in of}
-        known = {each: _decision(next(replies)) for each in asked}
-        linked = {each: None if (raw := next(replies)) is None else raw.decode() for each in whose}
-        return Seen(int(seconds) * 1000 + int(micros) // 1000, pointers, known, linked)
+        commands += [pack("GET", key_names.identity("email_sha256", each)) for each in whose]
+        found = await self._asked(commands)
+        with understanding():
+            (seconds, micros), *rest = found
+            replies = iter(rest)
+            pointers = {each: Pointer.read(next(replies)) for each in of}
+            known = {each: _decision(next(replies)) for each in asked}
+            linked = {each: None if (raw := next(replies)) is None else raw.decode() for each in whose}
+            return Seen(int(seconds) * 1000 + int(micros) // 1000, pointers, known, linked)
 
-    def hashed(self, recipient: str) -> str:
-        """The keyed hash of an address's hash. Raises Problem while the deployment's hash key is not known."""
+    def without_digest(self, heard: Heard) -> Heard:
+        """With the keyed hash of the recipient's digest in its place. Raises Problem while the deployment's hash key is
+        not known."""
+        if heard.recipient is None:
+            return heard
         if not self.hash_key:
             raise Problem("store_unavailable", "the hash key is not read from the store yet", retry_after_s=1)
-        return identity_hash("email_sha256", recipient, self.hash_key)
+        return heard._replace(recipient=identity_hash("email_sha256", heard.recipient, self.hash_key))
+
+    def owner(self, heard: Heard) -> str | None:
+        """What stands for whom it names, in the store: of the recipient, else of the customer. None: nobody."""
+        if heard.recipient is not None:
+            return heard.recipient
+        return None if heard.customer is None else customer_hash(heard.customer, self.hash_key)
 
     async def became(self, customers: Iterable[str]) -> dict[str, str]:
         """Whom each of these became; its own key where it became nobody."""
         names = list(dict.fromkeys(customers))
         marks = await self._asked([pack("HGET", self._keys.profile(name), MERGE) for name in names])
-        return {name: merge_of(mark)[1] or name for name, mark in zip(names, marks, strict=True)}
+        with understanding():
+            return {name: merge_of(mark)[1] or name for name, mark in zip(names, marks, strict=True)}
 
     async def contacts(self, customers: Iterable[str]) -> dict[str, list[tuple[Sent, bytes]]]:
         """What was sent to each, with the ids of its kinds: by the ledger, and what was released from it."""
@@ -170,10 +182,11 @@ class OutcomeStore:
         replies = iter(await self._asked(commands))
         found: dict[str, list[tuple[Sent, bytes]]] = {}
         for name in names:
-            ends = [(member[:ID_BYTES], member[ID_BYTES:].partition(b",")[0]) for member in next(replies)]
-            flat = next(replies)
-            released = zip(flat[::2], flat[1::2], strict=True)
-            ends += [(field[1:], kind_id) for field, kind_id in released if field[:1] == b"c" and len(field) == 15]
+            with understanding():
+                ends = [(member[:ID_BYTES], member[ID_BYTES:].partition(b",")[0]) for member in next(replies)]
+                flat = next(replies)
+                released = zip(flat[::2], flat[1::2], strict=True)
+                ends += [(field[1:], kind_id) for field, kind_id in released if field[:1] == b"c" and len(field) == 15]
             found[name] = [
                 (Sent(decision, kind.channel), kind_id)
                 for decision, kind_id in ends
@@ -188,7 +201,7 @@ class OutcomeStore:
             with store_errors():
                 await self._fields.refresh()
             name = self._fields.name_of(kind_id)
-        return None if name is None else self._kind_named(name)
+        return None if name is None or not name.startswith("k:") else self._kind_named(name)
 
     async def kind_id(self, kind: ContactKind | None) -> bytes:
         """The short id of a kind of contact; empty where there is none."""
@@ -218,7 +231,8 @@ class OutcomeStore:
             piece = writes[start : start + SCRIPTS_AT_ONCE]
             commands = [self._command(each, each.customer, told, now_ms) for each in piece]
             for write, reply in zip(piece, await self._run(commands), strict=True):
-                applied.append(await self._settled(write, reply, told, now_ms))
+                with understanding():
+                    applied.append(await self._settled(write, reply, told, now_ms))
         if self._strict and writes:
             await self._on_disk()
         return applied
@@ -242,8 +256,10 @@ class OutcomeStore:
             (reply,) = await self._run([command])
         if reply[0] in (b"merging", b"merged"):
             raise Problem("store_unavailable", "the customer is being merged with others; try again", retry_after_s=1)
-        if reply[0] not in (b"ok", b"known"):
+        if reply[0] in (b"future", b"erased"):
             return Applied(reply[0], customer)
+        if reply[0] not in (b"ok", b"known"):
+            raise ValueError("a word that the script does not say")
         _, at_ms, machine, *effects = reply
         return Applied(reply[0], customer, at_ms, machine == b"m", tuple(effect.decode() for effect in effects))
 
@@ -286,7 +302,7 @@ class OutcomeStore:
             outcome.reason or b"",
             outcome.link or "",
             heard.message or b"",
-            _bounce(heard, packed, fingerprint, now_ms) if follows.soft else b"",
+            _bounced(heard, packed, fingerprint, now_ms) if follows.soft else b"",
             *self._soft,
             suppression_field(
                 self._kind_named(kind).channel if kind else heard.channel, SuppressionReason.SOFT_BOUNCES
@@ -295,6 +311,7 @@ class OutcomeStore:
             customer,
             heard.provider,
             outcome.smtp_code or b"",
+            b"" if decision is None else str(decision),
             write.event(customer),
             watched,
             *moved,
@@ -342,11 +359,11 @@ class OutcomeStore:
             raise Problem("durability_unmet", detail, retry_after_s=1)
 
 
-def _bounce(heard: Heard, decision: bytes, fingerprint: bytes, now_ms: int) -> bytes:
-    """By which a soft bounce is counted once. Without an id of its own it is its mail's at that time."""
-    if heard.outcome.event_id is not None:
-        return fingerprint
-    return blake2b(decision + (fingerprint or b"%d" % now_ms), digest_size=8).digest()
+def _bounced(heard: Heard, decision: bytes, fingerprint: bytes, now_ms: int) -> bytes:
+    """By which a mail that bounced softly is counted once, however often it was tried: Mailtrap tells each of eleven
+    tries. By the provider's id of the mail, which is the same before and after its decision becomes known."""
+    mail = heard.message or decision or fingerprint or b"%d" % now_ms
+    return blake2b(mail, digest_size=8, person=b"soft bounce").digest()
 
 
 def _decision(raw: bytes | None) -> DecisionId | None:
@@ -358,6 +375,16 @@ def _taken(reply: Any) -> Any:
         code = str(reply).split(" ", 1)[0]  # the rest may quote what was sent
         raise Problem("store_unavailable", f"the store refused (`{code}`); repeat it", retry_after_s=1)
     return reply
+
+
+@contextmanager
+def understanding() -> Iterator[None]:
+    """A reply that no store of ours gives acknowledges nothing: closed."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError, UnknownField) as error:
+        detail = f"the store answered what cannot be read (`{type(error).__name__}`): repeat it"
+        raise Problem("store_unavailable", detail, retry_after_s=1) from error
 
 
 @contextmanager

@@ -168,9 +168,9 @@ class ProfileDecoder:
             None if region is None else region.decode(),
             None if timezone is None else timezone.decode(),
             None if language is None else language.decode(),
-            tuple([self._consent(purpose, channel, raw[at]) for purpose, channel, at in layout.consents]),
+            self._consents(layout, raw),
             tuple([suppression_of(field, raw[at]) for field, at in layout.suppressions]) if layout.suppressions else (),
-            self._values(layout, raw, now_ms),
+            self._values(layout, raw, now_ms) if layout.aging else self._stored_values(layout, raw),
             {owner: int(raw[at] or 0) for owner, at in layout.as_of},
             contacts,
             int(raw[layout.general_version] or 0),
@@ -224,8 +224,18 @@ class ProfileDecoder:
                 return self._defaults | _values_one_by_one(layout.attributes, picked)
         return values
 
-    def _consent(self, purpose: str, channel: str, raw: bytes | None) -> ConsentEntry:
-        head, _, at_ms = (raw or b"").rpartition(b",")
+    def _consents(self, layout: _Layout, raw: list[bytes | None]) -> tuple[ConsentEntry, ...]:
+        heads, found = self._heads, []
+        for purpose, channel, place in layout.consents:
+            head, _, at_ms = (raw[place] or b"").rpartition(b",")
+            meaning = heads.get(head)
+            if meaning is not None and at_ms.isdigit():  # nearly always: it was met before, and does not end
+                found.append(ConsentEntry(purpose, channel, meaning[0], meaning[1], meaning[2], int(at_ms), None))
+            else:
+                found.append(self._consent(purpose, channel, head, at_ms))
+        return tuple(found)
+
+    def _consent(self, purpose: str, channel: str, head: bytes, at_ms: bytes) -> ConsentEntry:
         meaning = self._heads.get(head)
         expires_ms = None
         if meaning is None:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import NoScriptError, RedisError
 
 
@@ -47,7 +48,8 @@ class Script:
         """Run for each call in turn, in one round trip; raises the first redis error.
 
         With `on_disk_within_ms` the store is asked, on the same connection, to answer only when its append-only file is
-        synced (WAITAOF, Redis and Valkey ≥ 7.2); a store that cannot do so answers not on disk.
+        synced (WAITAOF, Redis and Valkey ≥ 7.2); a store that cannot do so answers not on disk, and so does a cluster
+        of which a slot has moved meanwhile.
         """
         replies = await self._pipelined(client, calls, on_disk_within_ms)
         unknown = [i for i, reply in enumerate(replies[: len(calls)]) if isinstance(reply, NoScriptError)]
@@ -56,7 +58,12 @@ class Script:
             again = await self._pipelined(client, [calls[i] for i in unknown], on_disk_within_ms)
             for i, reply in zip(unknown, again, strict=False):
                 replies[i] = reply
-            replies[len(calls) :] = again[len(unknown) :]
+            # Of those that ran before, only what was asked behind them says that they are on disk.
+            replies[len(calls) :] = (
+                again[len(unknown) :]
+                if len(unknown) == len(calls)
+                else [*replies[len(calls) :], *again[len(unknown) :]]
+            )
         for reply in replies[: len(calls)]:
             if isinstance(reply, RedisError):
                 raise reply
@@ -66,11 +73,25 @@ class Script:
         pipeline = client.pipeline(transaction=False)
         for keys, args in calls:
             pipeline.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
-        if on_disk_within_ms:
-            pipeline.execute_command("WAITAOF", 1, 0, on_disk_within_ms)
-        return await pipeline.execute(raise_on_error=False)
+        before = await _primaries_of(client, calls) if on_disk_within_ms else []
+        for at in before:  # redis-py sends what one server gets over one connection, in this order
+            pipeline.execute_command("WAITAOF", 1, 0, on_disk_within_ms, **at)
+        replies = await pipeline.execute(raise_on_error=False)
+        if before != [{}] and before != (await _primaries_of(client, calls) if before else []):
+            return replies[: len(calls)]
+        return replies
+
+
+async def _primaries_of(client: Redis, calls: Sequence[Call]) -> list[dict[str, Any]]:
+    """The keyword for each server that some calls go to."""
+    cluster: object = client  # of which redis-py has no type in common
+    if not isinstance(cluster, RedisCluster):
+        return [{}]
+    await cluster.initialize()
+    nodes = dict.fromkeys(cluster.get_node_from_key(cast("Any", keys[0])) for keys, _ in calls)
+    return [{"target_nodes": node} for node in nodes]
 
 
 def _synced(replies: list[Any]) -> bool:
     """WAITAOF answers how many local append-only files (at most one) and how many replicas' are synced."""
-    return bool(replies) and isinstance(replies[0], list) and replies[0][0] >= 1
+    return bool(replies) and all(isinstance(each, list) and each[0] >= 1 for each in replies)

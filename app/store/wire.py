@@ -17,7 +17,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from hiredis import ProtocolError, Reader
 
@@ -61,10 +61,27 @@ class LinkCounters:
     reconnects: int = 0
 
 
+class Waiter(Protocol):
+    """Who waits for the replies of a call: a future, or what looks at them before a future gets them."""
+
+    def done(self) -> bool: ...
+
+    def set_result(self, got: list[Any], /) -> None: ...
+
+    def set_exception(self, error: StoreError, /) -> None: ...
+
+
+class Caller(Protocol):
+    """What calls can be made on: a link, or what will be one when its `on_connect` has run."""
+
+    def call(self, packed: bytes, replies: int, deadline: float) -> asyncio.Future[list[Any]]:
+        """See `Link.call`."""
+
+
 class _Call:
     __slots__ = ("deadline", "future", "got", "packed", "replies", "size")
 
-    def __init__(self, packed: bytes, replies: int, deadline: float, future: asyncio.Future[list[Any]]) -> None:
+    def __init__(self, packed: bytes, replies: int, deadline: float, future: Waiter) -> None:
         self.packed = packed
         self.size = len(packed)
         self.replies = replies
@@ -109,7 +126,12 @@ class Wire(asyncio.Protocol):
 
     def call(self, packed: bytes, replies: int, deadline: float) -> asyncio.Future[list[Any]]:
         """See `Link.call`."""
-        future = self._loop.create_future()
+        future: asyncio.Future[list[Any]] = self._loop.create_future()
+        self.send(packed, replies, deadline, future)
+        return future
+
+    def send(self, packed: bytes, replies: int, deadline: float, future: Waiter) -> None:
+        """The same for one who waits already."""
         if self.end_reason is not None:
             future.set_exception(StoreDown(self.end_reason, sent=False))
         elif self.bytes_pending + len(packed) > PENDING_BYTES_MAX:
@@ -119,18 +141,14 @@ class Wire(asyncio.Protocol):
             self._counters.timeouts += 1
             future.set_exception(StoreTimeout("the deadline had passed before the store was asked", sent=False))
         else:
-            self._enqueue(_Call(packed, replies, deadline, future))
-        return future
-
-    def _enqueue(self, call: _Call) -> None:
-        self._counters.calls += 1
-        self.bytes_pending += call.size
-        self._outbox.append(call)
-        if not self._flushing:
-            self._flushing = True
-            self._loop.call_soon(self._flush)
-        if call.deadline < self._next_deadline:
-            self._arm_deadline(call.deadline)
+            self._counters.calls += 1
+            self.bytes_pending += len(packed)
+            self._outbox.append(_Call(packed, replies, deadline, future))
+            if not self._flushing:
+                self._flushing = True
+                self._loop.call_soon(self._flush)
+            if deadline < self._next_deadline:
+                self._arm_deadline(deadline)
 
     def _flush(self) -> None:
         """Hand everything that was called since the last turn to the network, in one write."""
@@ -167,7 +185,12 @@ class Wire(asyncio.Protocol):
                     self.bytes_pending -= call.size
                     if not call.future.done():
                         call.future.set_result(call.got)
-        except ProtocolError:
+        except (
+            ProtocolError,
+            TypeError,
+            ValueError,
+            MemoryError,
+        ):  # hiredis has them all: maps whose keys are lists, …
             self.end("the store sent a reply that cannot be read")
             return
         except IndexError:

@@ -53,7 +53,7 @@ def _layout() -> Layout:
             slots[family, labels] = used
             used += family.width
     cells = used + sum(family.at_most for family in FAMILIES)
-    text = repr([cells, *((family.name, labels, family.bounds_ns) for family, labels in slots)])
+    text = repr([cells, *((family.name, labels, family.bounds) for family, labels in slots)])
     digest = int.from_bytes(sha256(text.encode()).digest()[:7], "big")  # 7 bytes: a positive word
     return Layout(slots, used, cells, digest)
 

@@ -1,8 +1,8 @@
 """The metrics of all workers as text: Prometheus exposition format 0.0.4.
 
 https://prometheus.io/docs/instrumenting/exposition_formats/ — counters and histograms are summed over all workers, dead
-ones included; gauges are one series a living worker, labelled `worker`. Times are kept in nanoseconds and shown in
-seconds. A histogram's count is read from its buckets, so the two always agree.
+ones included; gauges are one series a living worker, labelled `worker`. Times are kept in nanoseconds, those that
+last hours in milliseconds, and shown in seconds. A histogram's count is read from its buckets, so the two always agree.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ def _samples(family: Family, names: Labels, values: Labels, numbers: list[int]) 
     if family.kind != "histogram":
         yield sample(family.name, names, values, str(numbers[0]))
         return
-    *buckets, total_ns = numbers
-    bounds = [*(_seconds(bound) for bound in family.bounds_ns), "+Inf"]
+    *buckets, total = numbers
+    bounds = [*(_seconds(family, bound) for bound in family.bounds), "+Inf"]
     so_far = list(accumulate(buckets))
     for bound, cumulated in zip(bounds, so_far, strict=True):
         yield sample(f"{family.name}_bucket", (*names, "le"), (*values, bound), str(cumulated))
-    yield sample(f"{family.name}_sum", names, values, _seconds(total_ns))
+    yield sample(f"{family.name}_sum", names, values, _seconds(family, total))
     yield sample(f"{family.name}_count", names, values, str(so_far[-1]))
 
 
@@ -79,8 +79,8 @@ def sample(name: str, names: Labels, values: Labels, number: str) -> str:
     return f"{PREFIX}{name}{{{labels}}} {number}" if labels else f"{PREFIX}{name} {number}"
 
 
-def _seconds(ns: int) -> str:
-    return repr(ns / 1_000_000_000)
+def _seconds(family: Family, counted: int) -> str:
+    return repr(counted / family.a_second)
 
 
 def _escape(value: str) -> str:

@@ -42,7 +42,8 @@ class Metrics:
         self._allocated = dict.fromkeys(series.FAMILIES, 0)
         for name, *labels in self._cells.names():  # of the predecessor whose file this was
             self._place(series.BY_NAME[name], tuple(labels))
-        self._steps_sum_at = self._slots[series.STEP_SECONDS, Step.ADMIT] + _STEP_SUM
+        first = self._slots[series.STEP_SECONDS, Step.ADMIT]
+        self._steps_at = [first + _STEP_WIDTH * number for number in range(len(Step))]
         self._whole_at = self._slots[series.DECISION_SECONDS,]
 
     @property
@@ -65,6 +66,12 @@ class Metrics:
         """One more of a counter, by its label values in the declared order. Values never seen before get a series."""
         self._values[self.slot(family, *labels)] += 1
 
+    def observe(self, family: Family, value: int, *labels: str) -> None:
+        """One more of a histogram, in the unit of its bounds (≥ 0)."""
+        at = self.slot(family, *labels)
+        self._values[at + bisect_left(family.bounds, value)] += 1
+        self._values[at + family.width - 1] += value
+
     def decision(self, placement: str, action: str, rung: str, reason: str) -> None:
         """One decision answered. `placement` is its id in the bundle, the others are members of the closed lists."""
         at = self._slots.get((series.DECISIONS, placement, action, rung, reason))
@@ -79,15 +86,15 @@ class Metrics:
     def steps(self, durations_ns: Iterable[int], whole_ns: int) -> None:
         """The times of one decision request: its ten steps in the order of `Step`, −1 for a skipped one, and the
         whole. Written out because it is run for every request: twelve calls would take twice as long."""
-        values, bounds, shortest, sum_at = self._values, _STEP_BOUNDS, _STEP_BOUNDS[0], self._steps_sum_at
-        for duration in durations_ns:
+        values, bounds, shortest = self._values, _STEP_BOUNDS, _STEP_BOUNDS[0]
+        for at, duration in zip(self._steps_at, durations_ns, strict=True):
             if duration > shortest:
-                values[sum_at - _STEP_SUM + bisect_left(bounds, duration)] += 1
-                values[sum_at] += duration
+                values[at + bisect_left(bounds, duration)] += 1
             elif duration >= 0:
-                values[sum_at - _STEP_SUM] += 1
-                values[sum_at] += duration
-            sum_at += _STEP_WIDTH
+                values[at] += 1
+            else:
+                continue
+            values[at + _STEP_SUM] += duration
         values[self._whole_at + bisect_left(_WHOLE_BOUNDS, whole_ns)] += 1
         values[self._whole_at + _WHOLE_SUM] += whole_ns
 

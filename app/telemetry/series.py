@@ -29,8 +29,8 @@ OTHER = "other"
     frozen=True, slots=True, eq=False
 )  # compared by identity: a family is declared once, and hashed on the hot path
 class Family:
-    """One metric with its labels. `bounds_ns` are a histogram's inclusive upper bounds in nanoseconds, rising;
-    exposed in seconds."""
+    """One metric with its labels. `bounds_ns` are a histogram's inclusive upper bounds in nanoseconds, rising; exposed
+    in seconds. What lasts hours is counted in milliseconds, `bounds_ms`: its sum would outgrow 64 bits in a day."""
 
     name: str
     kind: Kind
@@ -39,11 +39,22 @@ class Family:
     known: tuple[Labels, ...] = ((),)
     at_most: int = 0
     bounds_ns: tuple[int, ...] = ()
+    bounds_ms: tuple[int, ...] = ()
+
+    @property
+    def bounds(self) -> tuple[int, ...]:
+        """In the unit in which it is counted; empty: it is no histogram."""
+        return self.bounds_ns or self.bounds_ms
+
+    @property
+    def a_second(self) -> int:
+        """How many of that unit are one."""
+        return 1_000 if self.bounds_ms else 1_000_000_000
 
     @property
     def width(self) -> int:
         """Cells of one series: a count, or a histogram's buckets, the one above all bounds, and the sum."""
-        return len(self.bounds_ns) + 2 if self.bounds_ns else 1
+        return len(self.bounds) + 2 if self.bounds else 1
 
 
 def _each(values: tuple[str, ...]) -> tuple[Labels, ...]:
@@ -63,6 +74,16 @@ DECISION_BOUNDS_NS = (
     _MS // 4, _MS // 2, _MS, 2 * _MS, 3 * _MS, 4 * _MS, 5 * _MS, 15 * _MS // 2, 10 * _MS, 15 * _MS, 20 * _MS,
     25 * _MS, 30 * _MS, 40 * _MS, 50 * _MS, 75 * _MS, 100 * _MS, 150 * _MS, 250 * _MS, 500 * _MS,
     1_000 * _MS, 2_000 * _MS,
+)  # fmt: skip
+
+#: Providers tell within seconds, batch for minutes, and come again for days after an outage.
+LAG_BOUNDS_MS = (
+    1_000, 5_000, 15_000, 60_000, 300_000, 900_000, 3_600_000, 6 * 3_600_000, 24 * 3_600_000, 72 * 3_600_000,
+)  # fmt: skip
+
+#: A turn of the loop with little to do takes under a millisecond; what waits for 40 ms has missed its usual budget.
+QUEUE_BOUNDS_NS = (
+    _MS, 2 * _MS, 5 * _MS, 10 * _MS, 20 * _MS, 40 * _MS, 80 * _MS, 160 * _MS, 320 * _MS, 1_000 * _MS,
 )  # fmt: skip
 
 #: Rows of one model run: upper bound (inclusive) and the label it is counted under.
@@ -100,6 +121,11 @@ PROBLEMS = Family(
     "problems_total", "counter", "Requests refused, by problem code.", ("code",), _each(tuple(PROBLEM_CODES))
 )
 SHED = Family("shed_total", "counter", "Requests refused before any read, because there were too many.")
+QUEUE_DELAY_SECONDS = Family(
+    "queue_delay_seconds", "histogram",
+    "How long a request that comes now waits before it is worked on, looked at five times a second.",
+    bounds_ns=QUEUE_BOUNDS_NS,
+)  # fmt: skip
 REQUESTS_IN_FLIGHT = Family("requests_in_flight", "gauge", "Requests being answered now, by worker.")
 STORE_CONNECTED = Family("store_connected", "gauge", "1 while a worker's connection to the store is usable, else 0.")
 SWITCHES_OFF = Family("switches_off", "gauge", "Kill switches in force in a worker.")
@@ -135,6 +161,10 @@ WEBHOOKS_REFUSED = Family(
     "webhooks_refused_total", "counter", "Deliveries of providers that were refused whole, by problem code.",
     ("provider", "code"), (), at_most=160,
 )  # fmt: skip
+WEBHOOK_LAG = Family(
+    "webhook_lag_seconds", "histogram", "From when something happened to when it was taken; repeats do not count.",
+    ("provider",), _each(PROVIDERS), bounds_ms=LAG_BOUNDS_MS,
+)  # fmt: skip
 EVENT_PROPERTIES_DROPPED = Family(
     "event_properties_dropped_total", "counter", "Properties of accepted events that the bundle does not declare."
 )
@@ -158,6 +188,10 @@ REWARDS = Family(
     "rewards_total", "counter", "Decisions whose window closed, by what became of them.", ("result",),
     _each(("rewarded", "unexposed", "dropped")),
 )  # fmt: skip
+CONVERSIONS = Family(
+    "conversions_total", "counter", "Conversions, by the bundle's id and by what led to their decision.",
+    ("conversion", "attribution"), (), at_most=256,
+)  # fmt: skip
 
 #: The order is the layout of a worker's file: a change makes older files unreadable, which restarts the counters.
 FAMILIES: tuple[Family, ...] = (
@@ -166,7 +200,7 @@ FAMILIES: tuple[Family, ...] = (
     STORE_CONNECTED, CUSTOMERS_WRITTEN, BATCH_LINES, IDEMPOTENT_REPLAYS, RELEASES, SPANS_DROPPED,
     SWITCHES_OFF, CONTROL_AGE_SECONDS, EVENTS, EVENT_PROPERTIES_DROPPED, WEBHOOK_ITEMS, WEBHOOKS_REFUSED,
     WORKER_EVENTS, WORKER_SHARDS, WORKER_LAG_MS,
-    IDENTITIES, REWARDS, UNSUBSCRIBE_REQUESTS,
+    IDENTITIES, REWARDS, UNSUBSCRIBE_REQUESTS, WEBHOOK_LAG, CONVERSIONS, QUEUE_DELAY_SECONDS,
 )  # fmt: skip
 BY_NAME = {family.name: family for family in FAMILIES}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import redis
@@ -29,19 +29,20 @@ class NotVisible(Exception):
 class Visible:
     """Looks into the store."""
 
-    def __init__(self, store: redis.Redis, bundle: Path) -> None:
+    def __init__(self, store: redis.Redis, bundle: Path, customers: Sequence[str] | None = None) -> None:
+        """`customers`: whose features are counted; None: those of `loadtests.events.traffic`."""
         self._store = store
+        self._customers = customers or [key(number) for number in range(CUSTOMERS)]
         self.keys = Keys(SHARDS)
         self._plan = FoldPlan.of(load(bundle))
 
     def count(self) -> int:
         """Events that the features of all loaded customers have counted."""
         now_ms = round(time.time() * 1000)
-        names = [key(number) for number in range(CUSTOMERS)]
         total = 0
-        for begin in range(0, CUSTOMERS, CUSTOMERS_A_PIPELINE):
+        for begin in range(0, len(self._customers), CUSTOMERS_A_PIPELINE):
             pipeline = self._store.pipeline(transaction=False)
-            for name in names[begin : begin + CUSTOMERS_A_PIPELINE]:
+            for name in self._customers[begin : begin + CUSTOMERS_A_PIPELINE]:
                 pipeline.hgetall(self.keys.of(name).features)
             for stored in pipeline.execute():
                 state = state_of(self._plan, {group.decode(): held for group, held in stored.items()})

@@ -82,30 +82,37 @@ class Batches:
 
     def _request(self) -> bytes:
         body = json.dumps([self._event() for _ in range(BATCH)], separators=(",", ":")).encode()
-        signed_at = str(int(time.time()))
-        signature = b64encode(self._key.sign(signed_at.encode() + body, ECDSA(SHA256()))).decode()
-        headers = (
-            f"X-Twilio-Email-Event-Webhook-Signature: {signature}\r\n"
-            f"X-Twilio-Email-Event-Webhook-Timestamp: {signed_at}\r\n"
-        )
+        headers = "".join(f"{name}: {value}\r\n" for name, value in signature(self._key, body).items())
         return http_request(PATH, body).replace(b"\r\n\r\n", f"\r\n{headers}\r\n".encode(), 1)
 
     def _event(self) -> dict[str, Any]:
-        chance = self._chance
-        number, decision_id = chance.choice(self._sent)
-        (name,) = chance.choices(("delivered", "open", "click", "bounce"), (500, 333, 166, 1))
-        said: dict[str, Any] = {
-            "email": address(number),
-            "event": name,
-            "timestamp": int(time.time()),
-            "sg_event_id": f"bench-{next(self._ids)}",
-            "sg_message_id": f"m{decision_id}.filterdrecv-1",
-            "category": ["offer"],
-            "decision_id": decision_id,
-            "useragent": "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130",
-        }
-        if name == "click":
-            said["url"] = f"https://shop.example.com/p/{chance.randint(1, 500)}"
-        if name == "bounce":
-            said |= {"type": "blocked", "reason": "450 4.2.2 mailbox full", "status": "4.2.2"}
-        return said
+        number, decision_id = self._chance.choice(self._sent)
+        return about(address(number), decision_id, f"bench-{next(self._ids)}", self._chance)
+
+
+def signature(key: EllipticCurvePrivateKey, body: bytes) -> dict[str, str]:
+    """The headers of a body that is signed now."""
+    signed_at = str(int(time.time()))
+    made = b64encode(key.sign(signed_at.encode() + body, ECDSA(SHA256()))).decode()
+    prefix = "X-Twilio-Email-Event-Webhook"
+    return {f"{prefix}-Signature": made, f"{prefix}-Timestamp": signed_at}
+
+
+def about(email: str, decision_id: str, event_id: str, chance: random.Random) -> dict[str, Any]:
+    """An event of a mail that was sent for a decision."""
+    (name,) = chance.choices(("delivered", "open", "click", "bounce"), (500, 333, 166, 1))
+    said: dict[str, Any] = {
+        "email": email,
+        "event": name,
+        "timestamp": int(time.time()),
+        "sg_event_id": event_id,
+        "sg_message_id": f"m{decision_id}.filterdrecv-1",
+        "category": ["offer"],
+        "decision_id": decision_id,
+        "useragent": "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130",
+    }
+    if name == "click":
+        said["url"] = f"https://shop.example.com/p/{chance.randint(1, 500)}"
+    if name == "bounce":
+        said |= {"type": "blocked", "reason": "450 4.2.2 mailbox full", "status": "4.2.2"}
+    return said

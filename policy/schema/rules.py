@@ -202,6 +202,19 @@ class Region(Authored):
     timezones: list[Zone] = Field([], description="the region's zones, for customers whose zone is unknown")
 
 
+LanguageCode = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
+Label = Annotated[str, Field(min_length=1, max_length=80)]
+
+
+class PreferencePage(Authored):
+    """What the page behind an unsubscribe link says of its own."""
+
+    brand: Label | None = Field(None, description="who writes to its readers, shown at the top")
+    labels: dict[Purpose, dict[LanguageCode, Label]] = Field(
+        {}, description="purpose → language → what it is called there; `en` stands in for languages that are not here"
+    )
+
+
 class ConsentFile(Authored):
     """consent.yaml: what customers can consent to, and what holds in each region where they said nothing."""
 
@@ -210,6 +223,7 @@ class ConsentFile(Authored):
     regions: dict[Annotated[str, Field(pattern=r"^(default|[A-Z]{2}(-[A-Z0-9]{1,3})?)$")], Region] = Field(
         {"default": Region()}, description="rows by ISO 3166-1 code (`US`, `US-CA`); `default` holds everywhere else"
     )
+    page: PreferencePage = Field(PreferencePage(), description="what the preference page says of its own")
 
 
 class Arms(Authored):

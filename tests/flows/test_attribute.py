@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from itertools import permutations
@@ -20,9 +21,9 @@ from app.core.outcomes import Outcome
 from app.flows.attribute import Attribution
 from app.store.clients import open_client
 from app.store.conversions import CLAIM_CONVERSIONS, MOVE_CONVERSION, ConversionStore
+from app.store.link import Caller
 from app.store.outcomes import Told
 from app.store.resp import pack
-from app.store.wire import Wire
 from app.worker import load_scripts
 from policy.codes import OutcomeType
 from policy.compile import load
@@ -43,6 +44,7 @@ class Ledger:
         self.taken: dict[tuple[str, str], Heard] = {}
         self.calls = 0
         self.fails = 0
+        self.counted: Counter[tuple[str, str]] = Counter()
 
     async def take(self, heard: Sequence[Heard], told: Told) -> list[Taken]:
         self.calls += 1
@@ -53,12 +55,15 @@ class Ledger:
             raise ConnectionError("the answer did not come")
         return [Taken(Take.ACCEPTED) for _ in heard]
 
+    def count(self, conversion: str, attribution: str) -> None:
+        self.counted[conversion, attribution] += 1
+
     @property
     def earned(self) -> set[tuple[str, float | None]]:
         return {(decision, each.outcome.value) for (decision, _), each in self.taken.items()}
 
 
-async def prepared(wire: Wire) -> None:
+async def prepared(wire: Caller) -> None:
     await load_scripts(wire)
     packed_scripts = [pack("SCRIPT", "LOAD", each.source) for each in (CLAIM_CONVERSIONS, MOVE_CONVERSION)]
     await wire.call(b"".join(packed_scripts), len(packed_scripts), soon())
@@ -68,7 +73,8 @@ async def prepared(wire: Wire) -> None:
 async def attribution(url: str, *ways: str) -> AsyncIterator[tuple[Attribution, Ledger]]:
     async with linked(url, on_connect=prepared) as link:
         taker, troubles = Ledger(), list[str]()
-        yield Attribution(rules(*ways), ConversionStore(link, KEYS), taker, WHO, troubles.append), taker
+        store = ConversionStore(link, KEYS)
+        yield Attribution(rules(*ways), store, taker, WHO, troubles.append, taker.count), taker
         assert troubles == []
 
 
@@ -132,6 +138,34 @@ async def test_an_order_that_is_told_before_the_click_is_attributed_when_the_cli
         assert taker.earned == {(D1, 80.0)}
         ttl_ms = await client.pttl(KEYS.mail("cus_1"))
         assert ttl_ms > 89 * DAY_MS
+
+
+async def test_conversions_are_counted_by_what_led_to_their_decision_and_once(client: Redis, store_url: str) -> None:
+    await sent(client, "cus_1", D1)
+    async with attribution(store_url) as (flow, taker):
+        await flow.apply([bought(), bought(7, order_id="A-2", decision_id=D1)])
+        await flow.apply([bought()])
+        assert taker.counted == {("purchase", "waits"): 1, ("purchase", "decision_id"): 1}
+        await looked(client, "cus_1", D1, CLICK)
+        await flow.apply([look("cus_1"), bought(), returned()])
+        assert taker.counted - Counter({("purchase", "waits"): 1, ("purchase", "decision_id"): 1}) == {
+            ("purchase", "last_click"): 1,
+            ("purchase", "refund"): 1,
+        }
+
+
+async def test_what_waits_is_tried_again_for_whoever_asks(client: Redis, store_url: str) -> None:
+    """Before a reward is worked out: the event of the click may still be on its way."""
+    await sent(client, "cus_1", D1)
+    async with attribution(store_url) as (flow, taker):
+        await flow.apply([bought()])
+        await looked(client, "cus_1", D1, CLICK)
+        assert not await flow.again(["cus_2"])
+        assert not await flow.again([])
+        assert taker.earned == set()
+        assert await flow.again(["cus_1", "cus_2"])
+        assert taker.earned == {(D1, 80.0)}
+        assert not await flow.again(["cus_1"])
 
 
 @pytest.mark.parametrize("order", list(permutations(["click", "order", "refund"])))

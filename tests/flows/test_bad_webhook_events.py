@@ -61,6 +61,7 @@ async def taken(name: str, document: Any, loop: Loop) -> Tally:
         lambda _: "other",
         lambda _: Told("webhook", "webhook"),
         lambda *_: None,
+        lambda *_: None,
     )
     body = document if isinstance(document, bytes) else orjson.dumps(document)
     headers = support.signed(body, sample.trust.secrets[0], NOW_S)

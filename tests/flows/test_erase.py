@@ -17,7 +17,7 @@ from app.core.erasure import Job, Step
 from app.core.events.commands import carrying
 from app.core.events.entry import encode, encode_letter
 from app.core.events.event import Collected, Edge, Letter, Misfit, Misfits
-from app.core.heard import Heard, Take
+from app.core.heard import Heard, Take, Taken
 from app.core.identity import Alias, customer_hash, identity_hash
 from app.core.identity_graph import Claim
 from app.core.keeping import keeping
@@ -151,6 +151,29 @@ async def test_nothing_is_left_but_a_tombstone_and_the_ways_to_it(flow: Flow) ->
     assert held == names | {keys.profile(LOSER).decode()}
     for key in names | profiles | pointers:
         assert await flow.services.client.ttl(key) == -1, key
+
+
+async def test_what_waits_for_a_mail_whose_decision_is_not_known_goes_too(flow: Flow) -> None:
+    """It lies under the mail's id and names the recipient; others' words of the same mail stay."""
+    await live(flow)
+    theirs, mail, only = "cd" * 32, b"m" * 16, b"n" * 16
+
+    async def say() -> list[Taken]:
+        said = Happened(OutcomeType.DELIVERED, 1_700_000_000_000)  # before any contact
+        heard = [Heard(said._replace(event_id=f"esp:{number}"), message=message, recipient=whose, customer=customer)
+                 for number, (message, whose, customer) in enumerate(
+                     ((mail, EMAIL, None), (mail, theirs, None), (only, None, GONE), (mail, None, OTHER)))]  # fmt: skip
+        return await flow.services.outcome_taker.take(heard, Told("webhook:postmark", "webhook"))
+
+    await say()
+    gone = identity_hash("email_sha256", EMAIL, flow.services.hash_key)
+    assert f"pmw:{mail.hex()}" in await where_named(flow.services.client, gone)
+    await erase(flow)
+    for _ in range(2):  # and what is said of them later is not kept
+        assert {f"pmw:{mail.hex()}"} & await where_named(flow.services.client, gone, EMAIL) == set()
+        assert {f"pmw:{only.hex()}"} & await where_named(flow.services.client, GONE) == set()
+        assert await flow.services.client.hlen(f"pmw:{mail.hex()}") == 2
+        await say()
 
 
 async def test_the_ways_to_the_tombstone_have_no_end_though_the_customer_s_had_one(flow: Flow) -> None:

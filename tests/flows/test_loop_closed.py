@@ -21,7 +21,7 @@ from app.main import open_services
 from app.settings import Settings
 from app.store.outcomes import Told
 from app.telemetry.metrics import Metrics
-from app.worker import assemble, attribute_conversions, load_scripts
+from app.worker import assemble, attribute_conversions, load_scripts, take_outcomes
 from policy.codes import OutcomeType
 from tests.flows.conftest import Flow
 from tests.support.contract import EVERYTHING_ALLOWED
@@ -106,9 +106,11 @@ async def loop(store_server: Store, store_url: str, tmp_path: Path) -> AsyncIter
         made = Loop(services, store_server)
         await made.know(CUSTOMER, consent=EVERYTHING_ALLOWED)
         link = await stack.enter_async_context(linked(store_url, on_connect=load_scripts))
-        conversions = await attribute_conversions(settings, services.bundle, link, services.client)
+        metrics = Metrics(None, {})
+        taker = take_outcomes(settings, services.bundle, link, services.client, services.hash_key)
+        conversions = attribute_conversions(settings, services.bundle, link, taker, metrics)
         identity = await stack.enter_async_context(identified())
-        made.worker = assemble(settings, services.bundle, link, Metrics(None, {}), identity, conversions)
+        made.worker = assemble(settings, services.bundle, link, metrics, identity, conversions)
         await made.worker.tend()
         yield made
         await made.worker.leave()

@@ -202,3 +202,22 @@ async def test_however_a_contact_s_outcomes_arrive_they_end_in_the_same(
         again = [*order.sample(numbers, len(numbers)), *order.choices(numbers, k=3)]
         assert await ends(again) == first
         assert stage(Known.of(first[0])) == first[5].decode(), "the store and the core say the same of where it stands"
+
+
+async def test_a_mail_that_bounced_softly_counts_once_however_often_it_was_tried(desk: Desk) -> None:
+    """Mailtrap tells each of its eleven tries with an id of its own; three mails stop the channel, in any order."""
+    decisions = [await desk.send("open", ago_ms=600_000 + each) for each in range(3)]
+    mails = [message_hash("mailtrap", f"m-{each}") for each in range(3)]
+    tries = [
+        said("bounced_soft", decision.at_ms + 1_000 * number, f"try-{place}-{number}", decision, message=of)
+        for place, (decision, of) in enumerate(zip(decisions, mails, strict=True))
+        for number in range(1, 12)
+    ]
+    await take(desk, *tries[:22])
+    assert await desk.suppressions() == {}
+    assert len([name for name in await mail(desk) if name[:1] == b"b"]) == 2
+    latest = {value for name, value in (await mail(desk)).items() if name[:1] == b"b"}
+    await take(desk, *reversed(tries[:22]))
+    assert {value for name, value in (await mail(desk)).items() if name[:1] == b"b"} == latest
+    await take(desk, tries[30])
+    assert await desk.suppressions() == {"push": "soft_bounces"}

@@ -205,7 +205,19 @@ async def test_links_name_the_public_address_where_there_is_one(flow: Flow) -> N
 
 
 @pytest.mark.parametrize(
-    "host", ["", "evil.example\r\nx: y", "a b", "<x>", "user@example.com", "example.com/path", "[::1"]
+    "host",
+    [
+        "evil.example",
+        "evil.example:8000",
+        "127.0.0.1.evil.example",
+        "",
+        "evil.example\r\nx: y",
+        "a b",
+        "<x>",
+        "user@example.com",
+        "example.com/path",
+        "[::1",
+    ],
 )
 async def test_a_host_that_is_none_is_not_put_into_a_header(flow: Flow, host: str) -> None:
     await flow.know("cus_host", **KNOWN)

@@ -1,10 +1,6 @@
 """G6: an answer never comes later than its budget plus one scheduling quantum, whatever the store or a model does.
 
-Two clocks are looked at: the server's own (the sum of `Server-Timing`, which begins with the first byte read) and the
-caller's, which also pays for two ways through the kernel and for this process. On a machine with other work both can be
-late for no fault of the server's, all that are in flight at once; a meter beside the load measures by how much, and the
-last tenth of the answers is given that much more. A server that blocks its own loop does not move the meter. The last
-hundredth is given a hiccup more: no meter beside a process tells when that very process was not let run.
+What is allowed beyond the budget on a busy machine is in `tests.support.lateness`.
 """
 
 from __future__ import annotations
@@ -12,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,16 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.lateness import QUANTUM_MS, WAY_MS, NoiseMeter, on_the_servers_clock_ms, too_late
 from tests.support.scripted import ProxyBeside, ScriptedProxy
 from tests.support.server import Answer, Client, Server, percentile
 
 pytestmark = pytest.mark.clock
 
-QUANTUM_MS = 20.0
-#: What a request costs outside of the server's clock: two ways through the kernel, and this process' own turns.
-WAY_MS = 20.0
-#: 31 ms were seen in 7,000 answers on two shared cores; a model that blocks the loop costs several times that.
-HICCUP_MS = 100.0
 CONCURRENCY = 8
 
 FAULTS: dict[str, Callable[[ScriptedProxy], object]] = {
@@ -58,13 +49,8 @@ class Measured:
         return [answer.seconds * 1000 for answer in self.answers]
 
     def check(self, budget_ms: float) -> None:
-        bound = budget_ms + QUANTUM_MS
-        assert percentile(self.server_ms, 0.9) <= bound, self.summary()
-        assert percentile(self.server_ms, 0.99) <= bound + self.noise_ms, self.summary()
-        assert max(self.server_ms) <= bound + self.noise_ms + HICCUP_MS, self.summary()
-        assert percentile(self.client_ms, 0.9) <= bound + WAY_MS, self.summary()
-        assert percentile(self.client_ms, 0.99) <= bound + WAY_MS + 2 * self.noise_ms, self.summary()
-        assert max(self.client_ms) <= bound + WAY_MS + 2 * self.noise_ms + HICCUP_MS, self.summary()
+        over = [[taken_ms - budget_ms for taken_ms in times] for times in (self.server_ms, self.client_ms)]
+        assert list(too_late(*over, self.noise_ms)) == [], self.summary()
 
     def summary(self) -> str:
         shares = (0.5, 0.9, 0.99, 1.0)
@@ -72,33 +58,6 @@ class Measured:
         client = " ".join(f"{percentile(self.client_ms, share):7.2f}" for share in shares)
         sends = sum(answer.sends for answer in self.answers)
         return f"{len(self.answers):6} | {sends:6} | {server} | {client} | {self.noise_ms:6.1f}"
-
-
-def on_the_servers_clock_ms(answer: Answer) -> float:
-    return sum(float(entry.split("dur=")[1]) for entry in answer.headers["server-timing"].split(", "))
-
-
-class NoiseMeter:
-    """A thread that sleeps for 2 ms again and again; `late_ms` is the most that it woke too late."""
-
-    def __init__(self) -> None:
-        self.late_ms = 0.0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> NoiseMeter:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            begun = time.perf_counter()
-            time.sleep(0.002)
-            self.late_ms = max(self.late_ms, (time.perf_counter() - begun) * 1000 - 2)
 
 
 async def load(client: Client, customers: list[str], placement: str, budget_ms: int, seconds: float) -> Measured:

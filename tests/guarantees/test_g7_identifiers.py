@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import zlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import quote
@@ -23,6 +22,7 @@ from tests.support.otlp import Collector, collector
 from tests.support.scripted import ProxyBeside, proxy_beside
 from tests.support.server import Answer, Client, Server
 from tests.support.valkey import Store
+from tests.support.written import in_store
 
 EMAIL, PHONE, NAME, ADDRESS = "zoe.quill@example.com", "+49-30-555-0199", "Zoe Quillfeather", "203.0.113.77"
 PERSON = (EMAIL, PHONE, NAME, ADDRESS)
@@ -68,35 +68,6 @@ async def client(server: Server) -> AsyncIterator[Client]:
 
 def found_in(text: bytes) -> list[bytes]:
     return [needle for needle in NEEDLES if needle in text.lower()]
-
-
-def whole_store(store: look.Inside) -> Iterator[tuple[bytes, bytes]]:
-    """Every key with all that it holds. Deflated values are looked into."""
-    for key in store.scan_iter(count=1000):
-        kind = store.type(key)
-        parts: list[Any] = []
-        if kind == b"string":
-            parts = [store.get(key)]
-        elif kind == b"hash":
-            parts = [part for pair in store.hgetall(key).items() for part in pair]
-        elif kind == b"zset":
-            parts = store.zrange(key, 0, -1)
-        elif kind == b"set":
-            parts = list(store.smembers(key))
-        elif kind == b"list":
-            parts = store.lrange(key, 0, -1)
-        elif kind == b"stream":
-            parts = [part for _, fields in store.xrange(key) for pair in fields.items() for part in pair]
-        yield key, b"\n".join(inflated(part) for part in parts)
-
-
-def inflated(raw: bytes) -> bytes:
-    for start in (0, 1):
-        try:
-            return raw + zlib.decompress(raw[start:])
-        except zlib.error:
-            continue
-    return raw
 
 
 async def everything_is_sent(client: Client) -> list[Answer]:
@@ -210,7 +181,7 @@ async def test_what_identifies_a_person_stays_nowhere(
     await asyncio.to_thread(telemetry.wait_for_spans, 100)
     assert [found_in(body) for body in telemetry.bodies if found_in(body)] == []
     with redis.Redis(unix_socket_path=str(own.socket_path)) as inside:
-        leaks_in_store = [(key, found) for key, held in whole_store(inside) if (found := found_in(key + held))]
+        leaks_in_store = [(key, found) for key, held in in_store(inside).items() if (found := found_in(held))]
     assert leaks_in_store == []
 
 
@@ -239,7 +210,7 @@ async def test_declared_text_stays_where_it_was_declared(
     await asyncio.to_thread(telemetry.wait_for_spans, before + 1)
     assert [found_in(body) for body in telemetry.bodies if found_in(body)] == []
     with redis.Redis(unix_socket_path=str(own.socket_path)) as inside:
-        holding = {key for key, held in whole_store(inside) if found_in(key + held)}
+        holding = {key.encode() for key, held in in_store(inside).items() if found_in(held)}
     keys = look.KEYS.of("cus_3")
     assert holding <= {keys.profile, keys.decisions}
     assert keys.profile in holding
@@ -303,7 +274,7 @@ async def test_what_is_said_of_switches_consents_and_outcomes_goes_no_further_th
     await asyncio.to_thread(telemetry.wait_for_spans, before + 1)
     assert [found_in(body) for body in telemetry.bodies if found_in(body)] == []
     with redis.Redis(unix_socket_path=str(own.socket_path)) as inside:
-        told = {key: held for key, held in whole_store(inside) if found_in(key + held)}
+        told = {key.encode(): held for key, held in in_store(inside).items() if found_in(held)}
     history, declared = look.KEYS.history("cus_4"), look.KEYS.of("cus_3")  # of the test before
     assert set(told) - {declared.profile, declared.decisions} == {history, CTL_SWITCHES_LOG}
     kept = told[history] + told[CTL_SWITCHES_LOG]

@@ -11,8 +11,13 @@ from redis import Redis
 
 from app.settings import DEMO_BUNDLE
 from tests.support.contract import Caller, served_folder
+from tests.support.keyed import Keyed, keyed_server
+from tests.support.life import Written, whole_life
+from tests.support.long import pytest_collection_modifyitems, pytest_configure
 from tests.support.serving import Server
 from tests.support.webhooks import generic, mailgun, sendgrid
+
+__all__ = ["pytest_collection_modifyitems", "pytest_configure"]
 
 #: Providers whose deliveries the shared server takes, with the secrets of their samples.
 WEBHOOKS = {
@@ -42,6 +47,20 @@ def store(server: Server) -> Iterator[Redis]:
     client = Redis(unix_socket_path=str(server.store.socket_path))
     yield client
     client.close()
+
+
+@pytest.fixture(scope="session")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
+    """A server of two workers that asks for keys. Tests use a key each, and put the keys file back."""
+    with keyed_server(tmp_path_factory.mktemp("keyed")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Written]:
+    """What a whole deployment left that was asked everything, with canaries in it."""
+    with whole_life(tmp_path_factory.mktemp("life")) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

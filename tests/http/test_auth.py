@@ -12,7 +12,8 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from app import keys_file
-from app.http.auth import PUBLIC, ROUTES, SELF_CHECKED, Authenticator, AuthMiddleware, required_scope
+from app.http.auth import Authenticator, AuthMiddleware
+from app.http.scopes import PUBLIC, ROUTES, SELF_CHECKED, required_scope
 
 
 @pytest.fixture

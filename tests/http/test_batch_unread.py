@@ -41,7 +41,7 @@ class Wire:
         self.sent.append(message)
 
     async def run(self) -> None:
-        services: Any = SimpleNamespace(metrics=Metrics(None, {}), admission=Admission(None), bundle=None)
+        services: Any = SimpleNamespace(metrics=Metrics(None, {}), admission=Admission(None, 0.04), bundle=None)
         services.idempotency_of = services.decider = services.observer = None
         stream = AnswerStream(services, self.pace, lambda: self.stopping)
         async with asyncio.timeout(5):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 import pytest
 from redis import Redis
@@ -22,6 +23,8 @@ from tests.support.link import linked
 from tests.support.serving import Server
 from tests.support.valkey import store_server, store_url
 from tests.support.watching import numbers, watch
+from tests.support.webhooks import secret_of
+from tests.support.webhooks.door import proven, sample_of
 
 __all__ = ["store_server", "store_url"]
 
@@ -102,6 +105,32 @@ def test_complaints_that_are_told_stop_the_message_for_everybody(caller: Caller,
         assert why_not(decision)["evergreen"] == "switched_off"
     finally:
         caller.http.put("/v1/switches/message/evergreen", json={"state": "on", "by": "crm_oncall"})
+
+
+def test_complaints_that_a_provider_signs_stop_the_message_for_everybody(caller: Caller, server: Server) -> None:
+    """From the provider's bytes through the door, the loop and the watch to the next decision."""
+    told = [caller.decision(caller.customer(), "ruled") for _ in range(3)]
+    (message,) = {decision["message"]["id"] for decision in told}
+    events = [
+        {"event": what, "email": f"{what}.{number}@example.com", "timestamp": int(time.time()),
+         "decision_id": decision["decision_id"], "sg_event_id": f"{decision['decision_id']}:{what}"}
+        for number, decision in enumerate(told) for what in ("delivered", "spamreport")
+    ]  # fmt: skip
+    body, proof = proven("sendgrid", json.dumps(events).encode(), secret_of(sample_of("sendgrid")), time.time())
+    forged = caller.http.post("/v1/webhooks/sendgrid", content=body.replace(b"delivered", b"open", 1), headers=proof)
+    assert forged.status_code == 401
+    answer = caller.http.post("/v1/webhooks/sendgrid", content=body, headers=proof)
+    assert (answer.status_code, answer.json()["accepted"]) == (200, 6), answer.text
+    asyncio.run(look(server.store.url, at_least=3))
+    try:
+        switch = caller.http.get(f"/v1/switches/message/{message}").json()
+        assert (switch["state"], switch["by"]) == ("off", "deliverability_watch")
+        assert "of 3 delivered to other" in switch["why"]
+        caller.http.put("/v1/switches/feature/of_tomorrow", json={"state": "on"})  # has this process read them
+        decision = caller.decision(caller.customer(), "ruled", explain=True)
+        assert why_not(decision)[message] == "switched_off"
+    finally:
+        caller.http.put(f"/v1/switches/message/{message}", json={"state": "on", "by": "crm_oncall"})
 
 
 def test_the_command_shows_the_same_and_fails_where_something_alerts(server: Server) -> None:

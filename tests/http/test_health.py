@@ -12,13 +12,14 @@ import pytest
 from fastapi import FastAPI
 
 from app.http import health
+from app.http.drain import Drain
 
 
 @pytest.fixture
 def app() -> FastAPI:
     app = FastAPI()
     app.include_router(health.router)
-    app.state.drain = health.Drain()
+    app.state.drain = Drain()
     app.state.findings = []
     app.state.services = SimpleNamespace(readiness=lambda: list(app.state.findings))
     return app
@@ -48,7 +49,7 @@ async def test_sigterm_turns_readiness_first_and_reaches_the_server_later(app: F
     loop = asyncio.get_running_loop()
     before = signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(stopped.set))
     try:
-        with app.state.drain.on_sigterm(delay_s=0.05):
+        with app.state.drain.on_signals(0.05):
             os.kill(os.getpid(), signal.SIGTERM)
             assert (await get(app, "/health/ready")).status_code == 503
             assert not stopped.is_set()

@@ -148,6 +148,29 @@ def test_what_was_understood_is_shown_on_a_server_without_keys(caller: Caller) -
     assert (shown["type"], shown["decision_id"], shown["machine"]) == ("opened", decision_id, True)
 
 
+def test_a_mail_whose_id_the_caller_told_is_the_decisions_though_its_webhooks_name_none(caller: Caller) -> None:
+    customer = caller.customer()
+    mail = f"<m-{customer}@mail.example.com>"
+    said = {"type": "sent", "provider": "generic", "message_id": mail}
+    told = caller.http.post(f"/v1/decisions/{sent(caller, customer)}/outcomes", json=said)
+    assert told.status_code == 200, told.text
+    data = {"message_id": mail.strip("<>"), "recipient": "nobody.knows@example.com", "event_id": mail}
+    event = {"type": "complained", "timestamp": datetime.now(UTC).isoformat(), "data": data}
+    assert tell(caller, event)["accepted"] == 1
+    assert caller.decision(customer)["reason"] == "suppressed:complaint"
+
+
+@pytest.mark.parametrize(
+    "more", [{"provider": "ses"}, {"message_id": "m"}, {"provider": "klaviyo", "message_id": "m"},
+             {"provider": "ses", "message_id": "a b"}]
+)  # fmt: skip
+def test_a_mail_is_named_by_provider_and_id_together(caller: Caller, more: dict[str, str]) -> None:
+    decision_id = sent(caller, caller.customer())
+    problem(
+        caller.http.post(f"/v1/decisions/{decision_id}/outcomes", json={"type": "sent"} | more), 422, "invalid_request"
+    )
+
+
 def test_nothing_is_taken_without_proof(caller: Caller) -> None:
     for provider in ("generic", "sendgrid", "mailgun", "postmark"):  # the last one is not configured
         answer = caller.http.post(f"/v1/webhooks/{provider}", json={"type": "clicked"})
@@ -201,3 +224,18 @@ def test_what_became_of_items_is_counted(caller: Caller) -> None:
         'nextbest_webhooks_refused_total{provider="generic",code="unproven_webhook"}',
     ):
         assert float(metrics.split(line)[1].split("\n")[0]) > 0
+
+
+def test_how_late_providers_tell_is_measured_and_repeats_are_not(caller: Caller) -> None:
+    def counted() -> dict[str, float]:
+        prefix = 'nextbest_webhook_lag_seconds_bucket{provider="generic",le="'
+        lines = [line for line in caller.http.get("/metrics").text.splitlines() if line.startswith(prefix)]
+        return {line[len(prefix) :].partition('"')[0]: float(line.rpartition(" ")[2]) for line in lines}
+
+    before, customer = counted(), caller.customer()
+    event = about(sent(caller, customer), "delivered") | {"timestamp": "2026-01-01T00:00:00Z"}
+    fresh = about(sent(caller, caller.customer()), "delivered")
+    tell(caller, event, fresh)
+    tell(caller, event, fresh)
+    grown = {bound: number - before[bound] for bound, number in counted().items()}
+    assert (grown["259200.0"], grown["+Inf"]) == (1, 2)

@@ -22,7 +22,7 @@ from app.store.clients import open_client
 from app.store.fold_steps import Commit
 from app.store.fold_store import FoldStore
 from app.store.keys import Keys
-from app.store.link import Link
+from app.store.link import Link, open_link
 from app.store.shard_leases import Held, ShardLeases
 from app.worker import load_scripts
 from tests.support.valkey import Store, store_server
@@ -98,7 +98,7 @@ class Worker:
 async def run(url: str, turns: list[tuple[str, int, int]], entries: list[Collected]) -> None:
     async with open_client(url) as client:
         await client.flushall()
-        link = Link(url, on_connect=load_scripts)
+        link = open_link(url, on_connect=load_scripts)
         link.start()
         assert await link.wait_connected(5)
         try:

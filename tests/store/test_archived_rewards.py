@@ -25,7 +25,8 @@ from app.store.bundles import BundleArchive
 from app.store.erasure import Tombstones
 from tests.support.archive import append, collected
 from tests.support.link import soon
-from tests.support.rewards import CUSTOMER, KEYS, WINDOW_MS, RewardDesk, bundle, closer_on, reward_desk
+from tests.support.outcomes import CUSTOMER, KEYS
+from tests.support.rewards import WINDOW_MS, RewardDesk, bundle, closer_on, reward_desk
 
 DOCS = Path(__file__).parents[2] / "docs" / "rewards.md"
 OVER_MS = WINDOW_MS + 60_000

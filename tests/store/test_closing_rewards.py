@@ -11,23 +11,29 @@ import pytest
 from app.core import rewards
 from app.core.decision.ids import pack_id
 from app.core.due_rewards import Closing
+from app.core.events.event import Collected
 from app.core.outcomes import Outcome
 from app.core.rewards import FIELD, Earned
 from app.core.standing import Known as Contact
 from app.flows import close_rewards
+from app.flows.attribute import Attribution
 from app.outcome_taking import outcome_taker
 from app.store import keys as key_names
 from app.store.bundles import BundleArchive
+from app.store.cluster_link import ClusterLink
+from app.store.conversions import ConversionStore
 from app.store.keys import Keys
-from app.store.link import Link
-from app.store.outcomes import OutcomeStore
+from app.store.node_link import NodeLink
+from app.store.outcomes import OutcomeStore, Told
 from app.store.resp import pack
 from app.store.rewards import CLOSE_REWARD, RewardStore
 from app.store.round_trips import asked
+from app.store.sentinel_link import SentinelLink
+from app.worker import load_scripts
 from policy.codes import OutcomeType
 from tests.support.link import linked, soon
-from tests.support.outcomes import tell
-from tests.support.rewards import CUSTOMER, DAY_MS, KEYS, WINDOW_MS, RewardDesk, bundle, closer_on, reward_desk
+from tests.support.outcomes import CUSTOMER, KEYS, tell
+from tests.support.rewards import DAY_MS, WINDOW_MS, RewardDesk, bundle, closer_on, reward_desk
 
 OVER_MS = WINDOW_MS + 60_000  # since the decision, so that its window is over
 
@@ -60,6 +66,27 @@ async def test_when_the_window_closes_the_reward_is_in_the_stream_and_beside_the
     ]  # fmt: skip
     assert (await desk.kept(decision))[FIELD] == b"9.0"
     assert await desk.due() == 0
+
+
+async def test_an_order_whose_click_is_known_and_not_worked_off_yet_still_counts(
+    desk: RewardDesk, store_url: str
+) -> None:
+    decision = await desk.send(ago_ms=OVER_MS)
+    ordered = Collected(CUSTOMER, "order_completed", 1, decision.at_ms + 60_000, decision.at_ms + 61_000, b"order__1",
+                        b"", {"revenue": 80.0})  # fmt: skip
+    async with linked(store_url, on_connect=load_scripts) as link:
+        counted: list[tuple[str, str]] = []
+        conversions = Attribution(
+            bundle().outcomes, ConversionStore(link, KEYS), desk.taker, Told("outcome", "esp"), pytest.fail,
+            lambda *what: counted.append(what),
+        )  # fmt: skip
+        await conversions.apply([ordered])
+        await desk.told(decision, "delivered", "clicked")
+        async with closer_on(store_url, conversions=conversions) as (closer, _):
+            await closer.look([0])
+    (found,) = await desk.rewards()
+    assert (found["reward"], found["converted"], found["revenue"]) == (80.0, True, 80.0)
+    assert counted == [("purchase", "waits"), ("purchase", "last_click")]
 
 
 async def test_a_window_that_is_open_is_left_open(desk: RewardDesk, store_url: str) -> None:
@@ -122,23 +149,24 @@ async def test_who_dies_anywhere_while_closing_leaves_what_the_next_one_closes(
     """It is stopped before, or just after, the n-th time that it asks the store something."""
     decisions = [await desk.send(ago_ms=OVER_MS + number) for number in range(20)]
     calls = 0
-    whole = Link.call
+    whole: dict[type, Any] = {kind: kind.call for kind in (NodeLink, SentinelLink, ClusterLink)}
 
     class Died(Exception):
         pass
 
-    async def dying(self: Link, *args: Any, **more: Any) -> Any:
+    async def dying(self: Any, *args: Any, **more: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == dies_at + 1:
             if dies_at % 2:
-                await whole(self, *args, **more)  # the store did it, and nobody heard so
+                await whole[type(self)](self, *args, **more)  # the store did it, and nobody heard so
             raise Died
-        return await whole(self, *args, **more)
+        return await whole[type(self)](self, *args, **more)
 
     async with closer_on(store_url) as (closer, _):
         with monkeypatch.context() as patched:
-            patched.setattr(Link, "call", dying)
+            for link in whole:
+                patched.setattr(link, "call", dying)
             with pytest.raises(Died):
                 await closer.look([0])
     await close(store_url)

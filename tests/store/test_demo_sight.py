@@ -16,6 +16,7 @@ from app.demo_shop.deeds import views
 from app.demo_shop.goods import PRODUCTS
 from app.demo_shop.house import BUNDLE, CannotPlay
 from app.demo_shop.sight import StoreSight
+from app.store.clients import open_blocking
 from app.store.keys import CTL_SHARDS, CTL_WATERMARKS, Keys
 from policy.compile import load
 
@@ -25,7 +26,7 @@ KEYS = Keys(SHARDS)
 
 @pytest.fixture
 def store(store_url: str) -> Iterator[redis.Redis]:
-    client = redis.Redis.from_url(store_url)
+    client = open_blocking(store_url, timeout_s=5)
     client.flushall()
     client.set(CTL_SHARDS, SHARDS)
     yield client

@@ -17,8 +17,9 @@ from app.core.events.event import Collected, Letter, Misfit, Misfits
 from app.core.identity import Alias, fallback_key, identity_hash
 from app.errors import Problem
 from app.store.clients import open_client
-from app.store.events import LETTERS_A_SHARD, EventStore, memory_facts
+from app.store.events import LETTERS_A_SHARD, EventStore
 from app.store.keys import CTL_EVENTS_CONSUMED, Keys, identity
+from app.store.memory import memory_facts
 from tests.support.event_bundle import HASH_KEY, NOW_MS
 from tests.support.link import linked, until
 from tests.support.valkey import StartStore, skip_without_waitaof

@@ -12,18 +12,24 @@ from redis.asyncio import Redis
 
 from app.archiving.folder import Folder
 from app.archiving.personal import events_of
+from app.core.attribution import claims_in
 from app.core.events.entry import encode, encode_letter
 from app.core.events.event import Event, Letter, Misfit, Misfits
 from app.core.features import codec
 from app.core.features.fold import fold
 from app.core.features.plan import FoldPlan, new_state
+from app.core.heard import Heard
+from app.core.outcomes import Outcome
 from app.http.export import Sources, export
 from app.store.bundles import BundleArchive
 from app.store.clients import open_client
 from app.store.fields import FieldRegistry
-from app.store.keys import Keys
+from app.store.keys import Keys, identity, waiting_for_message
+from app.store.waiting import Waiting, WaitingStore
+from policy.codes import OutcomeType
 from policy.compile import load
 from tests.support.archive import START_MS, append, archiver_of, collected, visit_all
+from tests.support.conversions import NOW_MS, bought, decided, packed, rules
 
 KEYS = Keys(32)
 BUNDLE = load(Path("policy/bundles/shop_demo"))
@@ -73,6 +79,33 @@ async def test_events_of_all_keys_of_the_person_are_in_it_and_of_nobody_else(cli
         assert sorted(event["customer"] for event in document["events"]) == sorted(NAMES)
         assert [each["properties"] for each in document["dead_letters"]] == [{"product": "p9"}]
         assert document["identities"] == [{"kind": "external", "hash": "ab" * 16}]
+
+
+async def test_what_is_known_of_mail_beyond_decisions_is_in_it(client: Redis) -> None:
+    decision = decided(1, NOW_MS)
+    (claim,) = claims_in(bought(customer="cus_now"), rules())
+    claim = claim._replace(decision=decision, way="last_click", done=True)
+    waits = Waiting(
+        Heard(Outcome(OutcomeType.OPENED, NOW_MS), message=b"m" * 16, recipient="ab" * 32), "webhook", "esp"
+    )
+    await WaitingStore(client).keep([(waiting_for_message(b"m" * 16), waits, False)], ["cd" * 16])
+    await client.sadd(KEYS.aliases("cus_now"), identity("email_sha256", "cd" * 16))
+    told: dict[Any, Any] = {"f12345678": f"complained,{NOW_MS}", "b12345678": NOW_MS, "^-email:unsubscribed": NOW_MS}
+    told |= {b"c" + packed(decision): "k1", claim.key: claim.encode()}
+    await client.hset(KEYS.mail("cus_now"), mapping=told)
+    await client.hset(KEYS.mail("cus_before"), "b87654321", str(NOW_MS - 1000))
+    at, earlier = "2026-12-01T00:00:00.000Z", "2026-11-30T23:59:59.000Z"
+    assert (await exported(client))["mail"] == {
+        "outcomes": [{"type": "complained", "at": at}],
+        "waiting": [{"type": "opened", "at": at}],
+        "soft_bounces": [earlier, at],
+        "lifted": {"email:unsubscribed": at},
+        "released": [decision],
+        "conversions": [
+            {"conversion": "purchase", "at": at, "value": 80.0, "refund": False, "decision_id": decision,
+             "attribution": "last_click"}
+        ],
+    }  # fmt: skip
 
 
 async def test_an_entry_that_nobody_can_read_does_not_end_an_export(client: Redis) -> None:

@@ -24,9 +24,9 @@ from app.store.link import (
     StoreError,
     StoreTimeout,
     Wire,
-    _take_over,
     pack,
 )
+from app.store.node_link import _take_over
 from tests.support.link import linked, soon
 from tests.support.proxy import FaultProxy
 from tests.support.valkey import StartStore, Store

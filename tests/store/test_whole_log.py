@@ -17,7 +17,7 @@ from app.errors import Problem
 from app.records_file import contents, records_of
 from app.settings import Settings
 from app.store import embedded, keys, whole_log
-from app.store.clients import open_client
+from app.store.clients import open_blocking, open_client
 from app.store.embedded import EmbeddedStore, running_store
 from app.store.keys import Keys
 from app.store.whole_log import LogEntry, WholeLog
@@ -112,11 +112,9 @@ def unwatched(done: int, of: int) -> None:
 
 def fill_like_a_server(url: str, *, keep_bundle: bool = True) -> tuple[bytes, list[bytes]]:
     """Four records of the contract bundle, as a server with three shards would leave them; one is aborted."""
-    from redis import Redis as Blocking
-
     bundle = load(FOLDER)
     raws = [decide(bundle, facts_of({"recency": 3}), ["ruled"], seed=number).record for number in range(4)]
-    client = Blocking(unix_socket_path=url.removeprefix("unix://"))
+    client = open_blocking(url, timeout_s=5)
     client.set(keys.CTL_SHARDS, 3)
     if keep_bundle:
         client.set(keys.bundle(bundle.digest), zlib.compress(bundle.canonical))

@@ -36,16 +36,22 @@ class Logged(NamedTuple):
 
 def aftermath(inside: Inside, storm: Storm, bundle: Bundle) -> Iterator[str]:
     """Everything that is wrong in the store, in words."""
+    logged, aborted = read_log(inside, storm, bundle)
+    yield from in_the_log(storm, logged, aborted)
+    yield from in_ledgers(inside, storm)
+    yield from replays(storm, logged)
+    yield from first_met(logged)
+    yield from verdict_by_the_log(storm.history, {name: each.at for each in logged for name in each.sends})
+
+
+def read_log(inside: Inside, storm: Storm, bundle: Bundle) -> tuple[list[Logged], set[str]]:
+    """All that the decision log says of the storm's customers, and the bases of what is marked as aborted."""
     shards = {KEYS.of(customer).shard for customer in storm.customers}
     entries = [entry for shard in shards for entry in inside.xrange(KEYS.decisions(shard))]
     records = [(at, fields) for at, fields in entries if b"r" in fields]
     found = [_read(*entry, bundle) for entry in records if bundle_digest_of(entry[1][b"r"]) == bundle.digest]
     logged = [each for each in found if each.record.asked.customer in storm.customers]
-    yield from in_the_log(storm, logged, {fields[b"aborted"].hex() for _, fields in entries if b"aborted" in fields})
-    yield from in_ledgers(inside, storm)
-    yield from replays(storm, logged)
-    yield from first_met(logged)
-    yield from verdict_by_the_log(storm.history, {name: each.at for each in logged for name in each.sends})
+    return logged, {fields[b"aborted"].hex() for _, fields in entries if b"aborted" in fields}
 
 
 def _read(at: bytes, fields: dict[bytes, bytes], bundle: Bundle) -> Logged:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from app.store.link import Link, OnConnect
+from app.store.link import Link, OnConnect, open_link
 
 
 def soon(seconds: float = 1.0) -> float:
@@ -25,7 +25,7 @@ async def linked(url: str, *, on_connect: OnConnect | None = None) -> AsyncItera
 @asynccontextmanager
 async def linking(url: str, *, on_connect: OnConnect | None = None) -> AsyncIterator[Link]:
     """A link that has begun to connect; closed afterwards."""
-    link = Link(url, on_connect=on_connect)
+    link = open_link(url, on_connect=on_connect)
     link.start()
     try:
         yield link

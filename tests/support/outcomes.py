@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
@@ -56,12 +56,17 @@ cooldowns:
 }
 
 
-@cache
-def bundle() -> Bundle:
+def compiled(files: Mapping[str, str]) -> Bundle:
+    """The bundle of files, by their names without ending."""
     with TemporaryDirectory() as folder:
-        for name, text in FILES.items():
+        for name, text in files.items():
             (Path(folder) / f"{name}.yaml").write_text(text)
         return load(Path(folder))
+
+
+@cache
+def bundle() -> Bundle:
+    return compiled(FILES)
 
 
 class Recorded(NamedTuple):
@@ -73,16 +78,20 @@ class Recorded(NamedTuple):
 
 
 class Desk:
-    """Decides, commits and tells outcomes about one customer."""
+    """Decides, commits and tells outcomes about one customer, under the bundle of this file or another one."""
 
-    def __init__(self, client: Any, decisions: DecisionStore, fields: FieldRegistry) -> None:
+    def __init__(
+        self, client: Any, decisions: DecisionStore, fields: FieldRegistry, under: Bundle | None = None
+    ) -> None:
+        self.bundle = bundle() if under is None else under
         self.client = client
         self.decisions = decisions
         self.fields = fields
         self.link = decisions._link
-        self.store = OutcomeStore(decisions._link, KEYS, fields, bundle(), 10**6)
+        self.store = OutcomeStore(decisions._link, KEYS, fields, self.bundle, 10**6)
         self.store.hash_key = HASH_KEY
-        self.taker = outcome_taker(self.store, bundle(), client, KEYS, fields, BundleArchive(client, bundle()))
+        bundles = BundleArchive(client, self.bundle)
+        self.taker = outcome_taker(self.store, self.bundle, client, KEYS, fields, bundles)
         self.keys = KEYS.of(CUSTOMER)
         self._seeds = iter(range(1, 1_000_000))
 
@@ -102,7 +111,7 @@ class Desk:
     def intent(self, placement: str, now_ms: int, facts: Facts | None = None) -> tuple[Intent, DecisionId]:
         """What a decision commits; with `facts`, only if they have not moved. It must be a `send`."""
         known = facts_of(now_ms=now_ms) if facts is None else facts
-        made = decide(bundle(), known, [placement], seed=next(self._seeds))
+        made = decide(self.bundle, known, [placement], seed=next(self._seeds))
         base = base_of_record(made.record)
         new = new_contact(made.first, base, 0, self.decisions.kind_of)
         contacts: tuple[NewContact, ...] = () if new is None else (new,)
@@ -125,7 +134,7 @@ class Desk:
     async def take_back(self, intent: Intent) -> bytes:
         """As is done with a commit of unknown fate whose answer was `suppress`, once `commit_by` has passed."""
         done = await self.decisions.release(intent, soon())
-        if isinstance(done, int):
+        while isinstance(done, int):
             await asyncio.sleep(done / 1000)
             done = await self.decisions.release(intent, soon())
         assert isinstance(done, bytes)

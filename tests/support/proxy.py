@@ -4,7 +4,7 @@ Listens on 127.0.0.1 (a free port), or on TLS there when it gets a context, and 
 knows nothing of the protocol: faults are about bytes and time.
 
     async with FaultProxy(store.socket_path) as proxy:
-        link = Link(proxy.url)
+        link = open_link(proxy.url)
         proxy.freeze()          # nothing passes, in either direction, until heal()
         proxy.cut_after(3)      # the next reply bytes: three pass, then the connection closes
 """
@@ -104,7 +104,7 @@ class FaultProxy:
         self.accepted += 1
         self._writers.add(client_writer)
         try:
-            store_reader, store_writer = await asyncio.open_unix_connection(str(self.upstream))
+            store_reader, store_writer = await self._connect()
         except OSError:
             self._forget(client_writer)
             return
@@ -119,6 +119,9 @@ class FaultProxy:
                 task.cancel()
             self._forget(client_writer, store_writer)
             self._tasks.difference_update(tasks)
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_unix_connection(str(self.upstream))
 
     async def _commands(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, ssl.SSLError):

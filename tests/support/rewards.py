@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import ormsgpack
 
-from app.core.decision.commit import Committed, Intent
-from app.core.decision.ids import DecisionId, id_at, parse_id
-from app.core.decision.ledger import new_contact
-from app.core.decision.record import base_of_record
+from app.core.decision.ids import DecisionId
 from app.core.standing import Told, text_of
-from app.flows.close_rewards import RewardCloser
+from app.flows.close_rewards import Conversions, RewardCloser
 from app.store.bundles import BundleArchive
 from app.store.clients import open_client
 from app.store.decisions import DecisionStore
 from app.store.fields import FieldRegistry, names_of
-from app.store.keys import Keys
 from app.store.ledger import kind_names
 from app.store.resp import pack
 from app.store.rewards import CLOSE_REWARD, RewardStore
 from app.store.round_trips import asked
 from policy.bundle import Bundle
-from policy.compile import load
-from tests.support.deciding import decide, facts_of
-from tests.support.link import linked, soon
+from tests.support.link import linked
+from tests.support.outcomes import KEYS, Desk, compiled
 
-CUSTOMER = "cus_1"  # of `tests.support.deciding`
-KEYS = Keys(1)
 DAY_MS = 86_400_000
 WINDOW_MS = 7 * DAY_MS
 FILES = {
@@ -56,50 +46,11 @@ FILES = {
 
 @cache
 def bundle() -> Bundle:
-    with TemporaryDirectory() as folder:
-        for name, text in FILES.items():
-            (Path(folder) / f"{name}.yaml").write_text(text)
-        return load(Path(folder))
+    return compiled(FILES)
 
 
-class RewardDesk:
+class RewardDesk(Desk):
     """Decides and commits under a bundle with rewards, and reads what decisions earned."""
-
-    def __init__(self, client: Any, decisions: DecisionStore, fields: FieldRegistry) -> None:
-        self.client = client
-        self.decisions = decisions
-        self.fields = fields
-        self.keys = KEYS.of(CUSTOMER)
-        self._seed = 0
-
-    async def now_ms(self) -> int:
-        seconds, micros = await self.client.time()
-        return int(seconds) * 1000 + int(micros) // 1000
-
-    def intent(self, placement: str, now_ms: int) -> tuple[Intent, DecisionId]:
-        """What a decision commits. It must be a `send`."""
-        self._seed += 1
-        made = decide(bundle(), facts_of(now_ms=now_ms), [placement], seed=self._seed)
-        base = base_of_record(made.record)
-        new = new_contact(made.first, base, 0, self.decisions.kind_of)
-        decision = parse_id(id_at(base, 0))
-        assert new is not None
-        assert decision is not None
-        return Intent(CUSTOMER, base, None, None, 2**50, made.record, (new,), None, b"", None), decision
-
-    async def send(self, placement: str = "once", ago_ms: int = 60_000) -> DecisionId:
-        """A `send` that was decided and committed so long ago."""
-        intent, decision = self.intent(placement, await self.now_ms() - ago_ms)
-        assert isinstance(await self.decisions.commit(intent, soon()), Committed)
-        return decision
-
-    async def take_back(self, intent: Intent) -> None:
-        """As is done with a commit of unknown fate whose answer was `suppress`, once `commit_by` has passed."""
-        done = await self.decisions.release(intent, soon())
-        while isinstance(done, int):
-            await asyncio.sleep(done / 1000)
-            done = await self.decisions.release(intent, soon())
-        assert done == b"released"
 
     async def told(self, decision: DecisionId, *words: str, shard: int = 0) -> None:
         """`delivered`, `converted=12.5`: some seconds after another, as `outcome.lua` keeps it."""
@@ -133,9 +84,10 @@ class RewardDesk:
 async def reward_desk(url: str, log_bytes: int = 10**6) -> AsyncIterator[RewardDesk]:
     async with open_client(url) as client, linked(url) as link:
         fields = FieldRegistry(client)
-        await fields.ensure([*names_of(bundle()), *kind_names(bundle())])
+        await fields.ensure([*names_of(bundle()), *kind_names(bundle()), "s:outcome", "w:esp"])
         await BundleArchive(client, bundle()).keep(bundle())
-        yield RewardDesk(client, DecisionStore(link, KEYS, fields, bundle(), log_bytes, strict=False), fields)
+        store = DecisionStore(link, KEYS, fields, bundle(), log_bytes, strict=False)
+        yield RewardDesk(client, store, fields, bundle())
 
 
 class Counted(Counter[str]):
@@ -147,7 +99,9 @@ class Counted(Counter[str]):
 
 
 @asynccontextmanager
-async def closer_on(url: str, stream_bytes: int = 10**6) -> AsyncIterator[tuple[RewardCloser, Counted]]:
+async def closer_on(
+    url: str, stream_bytes: int = 10**6, conversions: Conversions | None = None
+) -> AsyncIterator[tuple[RewardCloser, Counted]]:
     """Somebody who closes, and what was counted."""
     counted = Counted()
     async with open_client(url) as client, linked(url) as link:
@@ -158,4 +112,4 @@ async def closer_on(url: str, stream_bytes: int = 10**6) -> AsyncIterator[tuple[
         def count(result: str, n: int) -> None:
             counted[result] += n
 
-        yield RewardCloser(store, rules, count, counted.troubles.append), counted
+        yield RewardCloser(store, rules, count, counted.troubles.append, conversions), counted

@@ -7,14 +7,15 @@ import contextlib
 import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from tests.support.proxy import FaultProxy
 
 Act = Callable[[], Awaitable[None] | None]
 T = TypeVar("T")
+P = TypeVar("P", bound="ScriptedProxy")
 
 
 class ScriptedProxy(FaultProxy):
@@ -78,15 +79,15 @@ class Hold:
         self._loop.call_soon_threadsafe(self._go.set)
 
 
-class ProxyBeside:
+class Beside(Generic[P]):
     """A scripted proxy on a loop of its own, in a thread, for servers that outlive the loop of one test."""
 
-    def __init__(self, proxy: ScriptedProxy, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, proxy: P, loop: asyncio.AbstractEventLoop) -> None:
         self._proxy = proxy
         self._loop = loop
         self.url = proxy.url
 
-    def do(self, act: Callable[[ScriptedProxy], T]) -> T:
+    def do(self, act: Callable[[P], T]) -> T:
         """Run `act` on the proxy's own loop and wait for it."""
 
         async def run() -> T:
@@ -101,19 +102,26 @@ class ProxyBeside:
         return hold
 
     def heal(self) -> None:
-        self.do(ScriptedProxy.heal)
+        self.do(lambda proxy: proxy.heal())
+
+
+ProxyBeside: TypeAlias = Beside[ScriptedProxy]
+
+
+def proxy_beside(upstream: Path) -> AbstractContextManager[ProxyBeside]:
+    """A proxy to a store's unix socket, until the block ends."""
+    return beside(ScriptedProxy(upstream))
 
 
 @contextmanager
-def proxy_beside(upstream: Path) -> Iterator[ProxyBeside]:
-    """A proxy to a store's unix socket, until the block ends."""
+def beside(proxy: P) -> Iterator[Beside[P]]:
+    """Run a proxy on a loop of its own until the block ends."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    proxy = ScriptedProxy(upstream)
     try:
         asyncio.run_coroutine_threadsafe(proxy.__aenter__(), loop).result(5)
-        yield ProxyBeside(proxy, loop)
+        yield Beside(proxy, loop)
     finally:
         asyncio.run_coroutine_threadsafe(proxy.__aexit__(None, None, None), loop).result(5)
         loop.call_soon_threadsafe(loop.stop)

@@ -75,6 +75,8 @@ class Storm:
     repeats: dict[tuple[str, str], set[bytes]] = field(default_factory=dict)  # of each idempotency key
     lost: int = 0  # replies that never came
     switched: tuple[tuple[str, str], ...] = SWITCHED
+    placements: tuple[str, ...] = PLACEMENTS
+    budgets_ms: tuple[int, ...] = BUDGETS_MS
     _keys: dict[str, list[tuple[str, dict[str, Any], float]]] = field(default_factory=dict)
     _turns: dict[str, asyncio.Lock] = field(default_factory=dict)
     _until_s: float = 0.0
@@ -103,6 +105,11 @@ class Storm:
     ) -> list[dict[str, Any]]:
         headers = {} if key is None else {"idempotency-key": key}
         answer = await self.clients[server].ask("POST", "/v1/decide", body, headers)
+        return self._answered(answer, body, server, key, first_asked_s)
+
+    def _answered(
+        self, answer: Answer, body: dict[str, Any], server: int, key: str | None, first_asked_s: float
+    ) -> list[dict[str, Any]]:
         ended = time.time()
         if answer.status == 503:
             return []
@@ -215,6 +222,10 @@ class Storm:
     def _going(self) -> bool:
         return time.time() < self._until_s
 
+    async def rest(self, seconds: float) -> None:
+        """Between two things that are said."""
+        await asyncio.sleep(seconds)
+
     async def _keep_asking(self, group: asyncio.TaskGroup, rng: random.Random) -> None:
         while self._going:
             decisions = await self._ask_something(rng)
@@ -231,11 +242,12 @@ class Storm:
         if used and rng.random() < 0.15:
             key, body, first_s = rng.choice(used[-4:])
             return await self._ask(body, server, key, first_s)
-        placements = tuple(dict.fromkeys(rng.choices(PLACEMENTS, k=rng.randint(1, 3))))
+        placements = tuple(dict.fromkeys(rng.choices(self.placements, k=rng.randint(1, 3))))
         if rng.random() > 0.3:
-            more = {"context": {"trigger": rng.choice(["none", "browse"])}, "budget_ms": rng.choice(BUDGETS_MS)}
+            more = {"context": {"trigger": rng.choice(["none", "browse"])}, "budget_ms": rng.choice(self.budgets_ms)}
             return await self.ask(customer, placements, server, **more)
-        body = {"customer": customer, "placements": list(placements), "explain": True, "budget_ms": BUDGET_MS}
+        body = {"customer": customer, "placements": list(placements), "explain": True}
+        body["budget_ms"] = self.budgets_ms[0]
         used.append((f"key-{rng.getrandbits(40):x}", body, time.time()))
         return await self._ask(body, server, used[-1][0], used[-1][2])
 
@@ -284,13 +296,13 @@ class Storm:
     async def _rush(self, rng: random.Random) -> None:
         """What is there for few is wanted by all at once."""
         while self._going:
-            await asyncio.sleep(rng.uniform(0.2, 0.8))
+            await self.rest(rng.uniform(0.2, 0.8))
             wanted = [(customer, server) for customer in self.customers for server in range(len(self.clients))]
             await asyncio.gather(*(self.ask(customer, (SCARCE,), server) for customer, server in wanted))
 
     async def _change_mind(self, customer: str, rng: random.Random) -> None:
         while self._going:
-            await asyncio.sleep(rng.uniform(0.1, 0.8))
+            await self.rest(rng.uniform(0.1, 0.8))
             async with self._turn(customer):
                 what = rng.random()
                 if what < 0.35:
@@ -299,7 +311,7 @@ class Storm:
                     await self.say(customer, granted=True, for_s=rng.uniform(0.05, 0.3))
                 elif what < 0.9:
                     await self.stop(customer)
-            await asyncio.sleep(rng.uniform(0, 0.5))
+            await self.rest(rng.uniform(0, 0.5))
             async with self._turn(customer):
                 await self.say(customer, granted=True)
                 await self.lift(customer)
@@ -307,9 +319,9 @@ class Storm:
     async def _switch(self, rng: random.Random) -> None:
         while self._going:
             off = await self.off(*rng.choice(self.switched))
-            await asyncio.sleep(rng.uniform(0.9, 1.8))
+            await self.rest(rng.uniform(0.9, 1.8))
             await self.on(off)
-            await asyncio.sleep(rng.uniform(0, 1.0))
+            await self.rest(rng.uniform(0, 1.0))
 
     async def _disturb(self, proxy: ProxyBeside, rng: random.Random) -> None:
         """A commit waits in the network, and again, so that much can happen between a decision and its commit; now and

@@ -1,7 +1,9 @@
 """Real stores for tests: one that all tests share, and own ones for tests that kill, freeze or configure theirs.
 
 A conftest imports the fixtures: `from tests.support.valkey import own_store, store_server, store_url  # noqa: F401`.
-`NEXTBEST_TEST_STORE` names another server binary to run everything on, such as `redis-server`.
+`NEXTBEST_TEST_STORE` names another server binary to run everything on, such as `redis-server`; with `cluster` or
+`sentinel` the store that tests share is one of those (tests.support.cluster, tests.support.sentinel), and tests that
+are about a single server's socket are skipped.
 """
 
 from __future__ import annotations
@@ -14,15 +16,19 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+import redis
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from app.store.embedded import end_with_us, find_server
 
 StartStore = Callable[..., "Store"]
+SEVERAL = ("cluster", "sentinel")
 
 
 class Store:
@@ -54,6 +60,8 @@ class Store:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            # A disk that tests make small (RLIMIT_FSIZE) is then an error of writing, as a full one is, and no signal.
+            restore_signals=False,
         )
         self._watchdog = end_with_us(self._process.pid)
         if wait:
@@ -120,7 +128,7 @@ class Store:
 
 def server_binary() -> str:
     named = os.environ.get("NEXTBEST_TEST_STORE")
-    binary = shutil.which(named) if named else find_server()
+    binary = shutil.which(named) if named and named not in SEVERAL else find_server()
     assert binary is not None, "no store server to test on"
     return str(binary)
 
@@ -133,10 +141,32 @@ def _quoted(word: str | bytes | int) -> bytes:
 @pytest.fixture(scope="session")
 def store_server() -> Iterator[Store]:
     """The store that all tests share. Tests must leave its settings and its process alone."""
-    store = Store()
+    store = shared_store()
     store.start()
     yield store
     store.remove()
+
+
+def shared_store(*settings: str) -> Store:
+    """A store of the kind that the suite runs on."""
+    kind = os.environ.get("NEXTBEST_TEST_STORE")
+    if kind == "cluster":
+        from tests.support.cluster import Cluster
+
+        return cast("Store", Cluster(*settings))
+    if kind == "sentinel":
+        from tests.support.sentinel import Watched
+
+        return cast("Store", Watched(*settings))
+    return Store(*settings)
+
+
+@contextmanager
+def inside_of(store: Store) -> Iterator[redis.Redis]:
+    """A store as somebody sees it who may look at everything."""
+    several = cast("Any", store)  # see `shared_store`
+    with several.client() if hasattr(store, "client") else redis.Redis(unix_socket_path=str(store.socket_path)) as one:
+        yield one
 
 
 @pytest.fixture

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.core.preferences import Choice, Preferences
 from app.http.unsubscribe_form import Posted, posted
-from app.http.unsubscribe_words import ENGLISH, GERMAN, LANGUAGES, words_for
+from app.http.unsubscribe_page import preferences_page
+from app.http.unsubscribe_words import ENGLISH, GERMAN, LANGUAGES, of_bundle, words_for
 
 ENCODED = "application/x-www-form-urlencoded"
 ONE_CLICK = Posted("one_click")
@@ -106,7 +108,7 @@ def test_the_page_speaks_the_language_that_the_browser_prefers(asked: str, langu
 
 def test_every_language_has_a_word_for_all_and_names_the_same_things() -> None:
     for words in LANGUAGES.values():
-        for name in type(words).__dataclass_fields__:
+        for name in type(words).__dataclass_fields__.keys() - {"brand"}:  # a bundle's own
             assert getattr(words, name), (words.language, name)
         assert words.messages.keys() == ENGLISH.messages.keys()
         assert words.labels.keys() == ENGLISH.labels.keys()
@@ -118,3 +120,27 @@ def test_purposes_without_a_name_of_their_own_are_called_by_their_id() -> None:
     assert ENGLISH.label_of("partner_offers") == "Partner offers"
     assert GERMAN.label_of("marketing") == "Angebote und Neuigkeiten"
     assert ENGLISH.messages_of("carrier_pigeon") == "messages"
+
+
+def test_a_bundle_names_its_purposes_by_language_and_itself() -> None:
+    labels = {
+        "offers": {"en": "Weekly offers", "de": "Wochenangebote"},
+        "news": {"fr": "Nouvelles"},
+        "marketing": {"en": "Mail"},
+    }
+    english, german = (of_bundle(each, "Example Shop", labels) for each in (ENGLISH, GERMAN))
+    assert [each.label_of("offers") for each in (english, german)] == ["Weekly offers", "Wochenangebote"]
+    assert [each.label_of("marketing") for each in (english, german)] == ["Mail", "Mail"]
+    assert german.label_of("news") == "News"
+    assert (german.brand, of_bundle(GERMAN, None, {}).brand) == ("Example Shop", "")
+    assert of_bundle(GERMAN, None, {}).label_of("marketing") == GERMAN.label_of("marketing")
+
+
+def test_the_page_shows_the_brand_and_the_label_escaped() -> None:
+    words = of_bundle(ENGLISH, "Shop & <Sons>", {"offers": {"en": "<b>Offers</b>"}})
+    page = preferences_page(words, Preferences("offers", "email", (Choice("offers", True, True),)))
+    assert '<p class="brand">Shop &amp; &lt;Sons&gt;</p>' in page
+    assert "<title>Your preferences – Shop &amp; &lt;Sons&gt;</title>" in page
+    assert "&lt;b&gt;Offers&lt;/b&gt;" in page
+    assert "<b>Offers</b>" not in page
+    assert 'class="brand"' not in preferences_page(ENGLISH, Preferences("offers", "email", ()))

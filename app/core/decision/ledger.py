@@ -19,20 +19,26 @@ KindOf: TypeAlias = Callable[[Placement, Message], ContactKind]
 
 def new_contact(decision: Decision, base: str, place: int, kind_of: KindOf) -> NewContact | None:
     """The contact that a decision makes; None when it sends nothing."""
-    if decision.action is not Action.SEND or decision.message is None or decision.window is None:
+    message, window, placement = decision.message, decision.window, decision.placement
+    if decision.action is not Action.SEND or message is None or window is None:
         return None
     decision_id = id_at(base, place)
-    kind = kind_of(decision.placement, decision.message)
-    contact = Contact(pack_id(decision_id), kind, decision.window.not_before_ms, decision.window.not_after_ms)
-    return NewContact(contact, decision_id, compared_variant(decision))
+    contact = Contact(pack_id(decision_id), kind_of(placement, message), window.not_before_ms, window.not_after_ms)
+    if placement.explore is None:  # outcomes decide between no variants
+        return NewContact(contact, decision_id)
+    return NewContact(contact, decision_id, compared_variant(placement, message, decision.variant))
 
 
-def compared_variant(decision: Decision) -> str:
+def compared_variant(placement: Placement, message: Message, variant: int) -> str:
     """How the counter of what is sent is named, where outcomes decide between variants; empty elsewhere."""
-    explore, message, variant = decision.placement.explore, decision.message, decision.chosen_variant
-    if explore is None or explore.method != "thompson" or message is None or variant is None:
+    if placement.explore is None or placement.explore.method != "thompson":
         return ""
-    return variant_counter(message.id, message.version, variant.id)
+    return variant_counter(message.id, message.version, message.variants[variant].id)
+
+
+def counts_contacts(placements: Sequence[Placement]) -> bool:
+    """Whether anything in these placements depends on the ledger."""
+    return any([placement.counts_contacts for placement in placements])  # noqa: C419  # no generator: half the time
 
 
 def with_new(contacts: Sequence[Contact], new: Sequence[NewContact]) -> Sequence[Contact]:

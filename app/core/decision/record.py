@@ -24,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import ormsgpack
@@ -48,6 +49,7 @@ _DEFLATED = b"\x00"  # no MessagePack array starts with it
 _ACTIONS, _RUNGS, _REASONS = tuple(Action), tuple(Rung), tuple(Reason)
 _EXCLUSIONS, _DEGRADED, _SUPPRESSIONS = tuple(Exclusion), tuple(Degraded), tuple(SuppressionReason)
 _ARMS, _SWITCH_KINDS = tuple(Arm), tuple(SwitchKind)
+_INDEX, _PERSONAL = attrgetter("index"), attrgetter("personal")
 
 
 class Asked(NamedTuple):
@@ -117,8 +119,8 @@ def encode(
             _digest(bundle),
             seen.now_ms,
             seen.seed,
-            [[placement.index for placement in asked.placements], asked.context, asked.budget_ms, asked.gpc],
-            _facts(seen, decisions, gates),
+            [list(map(_INDEX, asked.placements)), asked.context, asked.budget_ms, asked.gpc],
+            _facts(seen, asked.placements, gates),
             [_decision(decision, answer) for decision, answer in zip(decisions, answers, strict=True)],
             elapsed_us,
             asked.trace_id,
@@ -141,10 +143,9 @@ def _unexplained(seen: Situation, decisions: Sequence[Decision]) -> tuple[Situat
     return seen._replace(facts=facts), bare
 
 
-def _facts(seen: Situation, decisions: Sequence[Decision], gates: Sequence[Gate]) -> list[Any]:
+def _facts(seen: Situation, placements: tuple[Placement, ...], gates: Sequence[Gate]) -> list[Any]:
     facts, bundle = seen.facts, seen.bundle
-    placements = tuple([decision.placement for decision in decisions])
-    indexes, names, sources, sensitive = _allowed_facts(bundle, placements, tuple([each.personal for each in gates]))
+    indexes, names, sources, sensitive = _allowed_facts(bundle, placements, tuple(map(_PERSONAL, gates)))
     values = facts.values
     if sensitive or seen.control.switches:
         values = _values_read(seen, placements, gates)
@@ -163,7 +164,7 @@ def _facts(seen: Situation, decisions: Sequence[Decision], gates: Sequence[Gate]
         facts.timezone,
         facts.language,
         [entry[:6] if entry.expires_ms is None else entry[:] for entry in facts.consent],
-        [[entry.scope, entry.reason.place, entry.at_ms] for entry in facts.suppressions],
+        [[entry.scope, entry.reason.place, entry.at_ms] for entry in facts.suppressions] if facts.suppressions else [],
         indexes,
         list(map(values.get, names)),  # nil where the fact is missing, or was not read
         {source: at_ms for source, at_ms in facts.as_of_ms.items() if source in sources},
@@ -251,14 +252,14 @@ def _decision(decision: Decision, answer: bytes) -> list[Any]:
         None if window is None else [window.not_before_ms, window.not_after_ms, window.basis],
         decision.score,
         decision.propensity,
-        [code.place for code in decision.degraded],
+        [code.place for code in decision.degraded] if decision.degraded else [],
         [funnel.candidates, funnel.eligible, funnel.scored, funnel.admissible],
         decision.retryable,
         bytes(decision.scored) if len(decision.placement.candidates) < 256 else decision.scored,
         array("f", decision.responses).tobytes(),  # what ONNX gave is float32: nothing is lost
         array("d", decision.scores).tobytes(),
         bytes(decision.admissible) if len(decision.placement.candidates) < 256 else decision.admissible,
-        [[position, why.code.place, why.detail] for position, why in (decision.excluded or {}).items()],
+        [[at, why.code.place, why.detail] for at, why in decision.excluded.items()] if decision.excluded else [],
         answer_digest(answer),
         _extras(decision),
     ]
@@ -304,7 +305,13 @@ def heading_of(raw: bytes) -> Heading:
 
 
 def _unpack(raw: bytes) -> list[Any]:
-    unpacked: list[Any] = ormsgpack.unpackb(zlib.decompress(raw[1:]) if raw.startswith(_DEFLATED) else raw)
+    """Raises ValueError on what is no record; what is one in part raises other errors where it is read."""
+    if raw.startswith(_DEFLATED):
+        try:
+            raw = zlib.decompress(raw[1:])
+        except zlib.error as error:  # no ValueError, as which everybody sets a broken record aside
+            raise ValueError("a record that cannot be inflated") from error
+    unpacked: list[Any] = ormsgpack.unpackb(raw)
     return unpacked
 
 

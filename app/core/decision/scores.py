@@ -9,7 +9,7 @@ from typing import TypeAlias
 from app.core.decision.eligible import Pool
 from app.core.decision.limits import counted_contacts
 from app.core.decision.situation import Situation
-from policy.arbitration import Terms, in_force, powered, worths
+from policy.arbitration import Terms, bare_worths, in_force, powered, worths
 from policy.bundle import Placement
 from policy.fatigue import fatigue_factors
 
@@ -21,6 +21,11 @@ UNSCORED: Worths = ((), (), ())
 
 def worths_of(placement: Placement, situation: Situation, pool: Pool, responses: Sequence[float]) -> Worths:
     """`responses`: what the model predicts of each message of the pool."""
+    values = _bare_values(placement)
+    if values is not None and placement.fatigue is None and not pool.weights:
+        if len(pool.positions) < len(values):
+            values = tuple([values[position] for position in pool.positions])
+        return bare_worths(powered(responses, placement.terms.propensity), values), (), ()
     terms = _terms(placement, pool)
     fatigue: Sequence[float] = ()
     if situation.facts.contacts and placement.fatigue is not None:
@@ -40,6 +45,14 @@ def _terms(placement: Placement, pool: Pool) -> Sequence[Terms]:
         at = positions.index(position)
         terms[at] = Terms(terms[at].value, terms[at].lever, weight)
     return terms
+
+
+@lru_cache(maxsize=1024)
+def _bare_values(placement: Placement) -> tuple[float, ...] | None:
+    """The values, by position, where nothing else counts: no lever, no weight. Most placements are so."""
+    terms = fixed_terms(placement)
+    bare = all(each.lever == each.context_weight == 1.0 for each in terms)
+    return tuple([each.value for each in terms]) if bare else None
 
 
 @lru_cache(maxsize=1024)

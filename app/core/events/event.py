@@ -61,6 +61,7 @@ class Arrived(NamedTuple):
     previous: tuple[tuple[str, Any], ...] = ()
     version: Any = None
     zoned: bool = True  # a time without zone is refused; else it is UTC
+    landed: str = ""  # our decision id in the address of the page on which it happened, where the client says that
 
 
 class Edge(NamedTuple):

@@ -37,7 +37,8 @@ def alive(arrived: Arrived, rules: EventRules) -> frozenset[str] | Misfit:
     for name in named:
         rule = rules.find(name) if isinstance(name, str) else None
         if rule is None:
-            shown = shown_name(name) if isinstance(name, str) else "of that name"
+            # In one word, since it is put aside with the letter: two may be somebody's first name and last.
+            shown = shown_name(name) if isinstance(name, str) and " " not in name else "of that name"
             return Misfit(Misfits.UNKNOWN_EVENT, f"the bundle declares no event {shown}")
         found.add(rule.id)
     return frozenset(found)

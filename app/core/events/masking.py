@@ -62,9 +62,9 @@ def hash64(kind: str, value: str, hash_key: bytes) -> bytes:
 
 
 def shown_source(text: str) -> str:
-    """A source as far as it may be kept: a plain name, or the scheme and host of a URL."""
+    """A source as far as it may be kept: a plain name in one word, or the scheme and host of a URL."""
     plain = text.partition("?")[0].partition("#")[0][:64]
-    return "" if names_somebody(plain) or not plain.isprintable() else plain
+    return "" if names_somebody(plain) or not plain.isprintable() or " " in plain else plain
 
 
 def shown_name(name: str) -> str:

@@ -15,6 +15,7 @@ from app.core.events.masking import hash64, shown_name, shown_source
 from app.core.events.properties import Unfit, fitting, masked, undeclared_names
 from app.core.events.times import occurred_at_ms
 from app.core.events.who import Who, edge
+from app.core.webhooks.decision_ids import PROPERTIES
 from policy.event_rules import EventRule, EventRules
 
 #: Names of properties beyond these are no event of ours.
@@ -155,10 +156,17 @@ class _Judge:
 
     def _kept(self, rule: EventRule) -> dict[str, Scalar]:
         """The properties that are kept. Raises Unfit."""
-        properties = self._arrived.properties
+        properties = self._given(rule)
         if len(properties) > PROPERTIES_MAX:
             raise Unfit(Misfits.TOO_LARGE, f"at most {PROPERTIES_MAX} properties")
         return fitting(rule, properties, self._hash_key)
+
+    def _given(self, rule: EventRule) -> Mapping[str, Any]:
+        """What came as properties, and the decision whose mail led to the page, where the bundle declares a property
+        for it and the event does not name one itself."""
+        given, landed = self._arrived.properties, self._arrived.landed
+        name = next((each for each in PROPERTIES if each in rule.properties), None) if landed else None
+        return given if name is None or any(given.get(each) for each in PROPERTIES) else {**given, name: landed}
 
     def _collected(
         self, kind: str, version: int, when: int, once: bytes, kept: Mapping[str, Any], edges: tuple[Edge, ...]
@@ -181,7 +189,7 @@ class _Judge:
 
     def _letter(self, misfit: Misfit, when: int | None) -> Letter:
         rule = self._rule
-        kept, whole = ({}, False) if rule is None else masked(rule, self._arrived.properties, self._hash_key)
+        kept, whole = ({}, False) if rule is None else masked(rule, self._given(rule), self._hash_key)
         return Letter(
             misfit,
             self._customer,

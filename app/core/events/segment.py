@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.core.events.event import Arrived, Misfit, Misfits
+from app.core.webhooks.decision_ids import PARAMETER, ridden
 
 TYPES = frozenset({"track", "identify", "alias", "page", "screen", "group"})
 NOTHING: Mapping[str, Any] = {}
@@ -59,6 +60,7 @@ def message(said: Any, kind: str | None, sent_at: Any) -> Arrived | Misfit:
         _library(context),
         previous,
         zoned=False,
+        landed=_landed(context),
     )
 
 
@@ -85,6 +87,15 @@ def _properties(said: Mapping[str, Any], kind: str, traits: Mapping[str, Any]) -
         return {**_mapping(said.get("traits")), "group_id": said.get("groupId")}
     named = {"name": said.get("name"), "category": said.get("category")}  # page, screen
     return {**named, **_mapping(said.get("properties"))}
+
+
+def _landed(context: Mapping[str, Any]) -> str:
+    """Clients in browsers say on which page it happened: https://segment.com/docs/connections/spec/common/#context."""
+    page = _mapping(context.get("page"))
+    url = page.get("url")
+    if not isinstance(url, str) or f"{PARAMETER}=" not in url:
+        return ""
+    return ridden(url) or ""
 
 
 def _library(context: Mapping[str, Any]) -> str:

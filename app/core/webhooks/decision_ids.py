@@ -20,6 +20,8 @@ from app.core.decision.ids import parse_id
 KEY = "decision_id"
 TAG = "did:"
 PARAMETER = "did"
+#: Properties of events that may name the decision.
+PROPERTIES = (KEY, "nextbest_decision_id")
 #: Longer ones are no tags or links of ours, and not worth the time.
 TEXT_LENGTH_MAX = 8_192
 ITEMS_MAX = 100

@@ -9,7 +9,7 @@ from hashlib import sha256
 
 from app.core.decision.ids import parse_id
 from app.core.events.masking import email_digest
-from app.core.heard import Heard, message_hash
+from app.core.heard import Heard, message_named
 from app.core.identity import key_refusal
 from app.core.outcomes import BY_MACHINES, EVERY_CHANNEL, SCOPED, Outcome, link_hash
 from app.core.webhooks.machines import is_machine
@@ -32,10 +32,10 @@ def hear(provider: str, said: Said, one_of_several: bool, domain_class: Callable
     address = _address(said.recipient)
     recipient = None if address is None else email_digest(address)
     decision = parse_id(said.decision_id) if said.decision_id else None
-    message_id = (said.message_id or "").strip().strip("<>")
+    message = message_named(provider, said.message_id)
     if said.customer is not None and (refused := key_refusal(said.customer)) is not None:
         raise Unfit(refused.detail)
-    if recipient is None and decision is None and not message_id and said.customer is None:
+    if recipient is None and decision is None and message is None and said.customer is None:
         raise Unfit("it names no recipient, no message and no decision")
     return Heard(
         Outcome(
@@ -51,7 +51,7 @@ def hear(provider: str, said: Said, one_of_several: bool, domain_class: Callable
             suppressed=said.suppressed if said.type is OutcomeType.DROPPED else None,
         ),
         decision,
-        message_hash(provider, message_id) if message_id else None,
+        message,
         recipient,
         said.customer,
         said.channel,
@@ -72,13 +72,19 @@ def _address(said: str | None) -> str | None:
 def _event_id(provider: str, said: Said, recipient: str | None, one_of_several: bool) -> str:
     """By which a repeat is known. Where the provider has no id for an event, what it says of it stands for it."""
     own = said.event_id
-    if own is not None and ("@" in own or "%40" in own):  # some make ids of addresses, and this one is kept and shown
+    # Some make ids of addresses, and this one is kept and shown; and of half characters, which nothing can keep.
+    if own is not None and ("@" in own or "%40" in own or not _is_whole(own)):
         own = sha256(own.encode("utf-8", "replace")).hexdigest()[:32]
     if own is None:
         at = "" if said.at_ms is None else str(said.at_ms)
         parts = (provider, said.raw_type, said.message_id or "", recipient or "", at, said.url or "")
         return sha256("|".join(parts).encode("utf-8", "replace")).hexdigest()[:32]
     return f"{own}/{(recipient or '')[:16]}" if one_of_several else own
+
+
+def _is_whole(text: str) -> bool:
+    """Whether it can be written down: JSON may hold one half of a surrogate pair (`"\\ud800"`)."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _scope(provider: str, said: Said) -> str | None:

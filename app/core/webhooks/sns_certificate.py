@@ -2,8 +2,12 @@
 
 https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html
 
-The chain above a certificate is not walked: it would need Amazon's roots and a way out for revocations. Its place is
-taken by where it comes from, which is Amazon's own host over verified TLS, or a file that the operator put there.
+Of what that page asks for, one thing is done in another way: the chain above a certificate is not walked. The file at
+the address holds the certificate alone. What lies between it and Amazon's roots would have to be fetched from another
+address, and nothing but SNS is ever asked; or be shipped here, and Amazon takes its issuers in turn
+(https://aws.amazon.com/blogs/security/amazon-introduces-dynamic-intermediate-certificate-authorities/): every message
+would be refused on the day of the next one. Its place is taken by where a certificate comes from, which is Amazon's own
+host over TLS whose chain *is* walked, or a file that the operator put there; and by its name, its dates, and its key.
 """
 
 from __future__ import annotations

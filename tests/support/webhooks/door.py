@@ -72,6 +72,7 @@ class Door:
         self.taker, self.store, self.has_room = Remembers(), Kept(), True
         self.counts: Counter[tuple[str, str]] = Counter()
         self.problems: Counter[str] = Counter()
+        self.happened: dict[str, list[int]] = {}  # when what was taken happened, by provider
         self.certificate: bytes = b""
         samples = {name: sample_of(name) for name in NAMES}
         taker = WebhookTaker(
@@ -83,6 +84,7 @@ class Door:
             lambda address: "gmail" if address.endswith("@gmail.com") else "other",
             lambda provider: Told(f"webhook:{provider}", "webhook"),
             lambda provider, result, n: self.counts.update({(provider, result): n}),
+            lambda provider, times_ms: self.happened.setdefault(provider, []).extend(times_ms),
         )
         self._services = SimpleNamespace(
             webhooks=taker,

@@ -211,3 +211,33 @@ def test_what_happens_once_is_known_by_its_property() -> None:
     assert first.once == second.once != third.once
     assert first.message_id != second.message_id
     assert collected(VIEWED).once == b""
+
+
+LANDED = "dec_0110197a1c2b3c4d5e6f70819200"
+
+
+def bought_on(url: Any, **properties: Any) -> dict[str, Any]:
+    page = {"path": "/done", "url": url}
+    more = {"event": "basket_bought", "properties": {"revenue": 80.0, **properties}}
+    return VIEWED | more | {"context": {"library": {"name": "analytics.js"}, "page": page}}
+
+
+def test_the_page_on_which_it_happened_names_the_decision_whose_mail_led_there() -> None:
+    event = collected(bought_on(f"https://shop.example.com/done?utm_source=x&did={LANDED}#top"))
+    assert event.properties == {"revenue": 80.0, "decision_id": LANDED}
+
+
+def test_what_an_event_says_itself_counts_more_than_its_page() -> None:
+    own = LANDED[:-1] + "1"
+    event = collected(bought_on(f"https://shop.example.com/?did={LANDED}", decision_id=own))
+    assert event.properties["decision_id"] == own
+
+
+@pytest.mark.parametrize("url", [None, 7, "", "https://shop.example.com/?did=jane@example.com", "did=", "/?did=dec_1"])
+def test_of_any_other_page_nothing_is_kept(url: Any) -> None:
+    assert collected(bought_on(url)).properties == {"revenue": 80.0}
+
+
+def test_the_page_says_nothing_to_an_event_that_declares_no_decision() -> None:
+    page = {"page": {"url": f"https://shop.example.com/?did={LANDED}"}}
+    assert collected(VIEWED | {"context": page}).properties == {"product_id": "p1"}

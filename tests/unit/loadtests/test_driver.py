@@ -129,6 +129,22 @@ async def test_what_is_never_answered_is_counted(monkeypatch: pytest.MonkeyPatch
     assert tally.failures["unanswered"] == len(tally.latencies_ns) - 10
 
 
+async def test_a_connection_that_nobody_used_for_long_is_opened_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers close idle ones; what is sent in that moment is lost, and was the sender's mistake."""
+    monkeypatch.setattr("loadtests.driver.IDLE_S_MAX", 0.03)
+    used: set[asyncio.StreamWriter] = set()
+
+    async def closes_soon(_: int, writer: asyncio.StreamWriter) -> None:
+        used.add(writer)
+        writer.write(OK)
+        asyncio.get_running_loop().call_later(0.06, writer.close)
+
+    async with server(closes_soon) as target:
+        tally = await open_loop(target, 10, warm_up_s=0.0, seconds=0.5, connections=2)
+    assert (tally.good, len(tally.failures)) == (5, 0)
+    assert len(used) > 2
+
+
 def test_an_answer_without_a_length_is_not_guessed_at() -> None:
     head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
     with pytest.raises(ValueError, match="without content-length"):

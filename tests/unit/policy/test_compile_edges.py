@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from policy.audit import audit
-from policy.bundle import Candidate, ContextField, Handling
+from policy.bundle import Candidate, Handling
 from policy.compile import load
 from policy.expressions import Expression
 from policy.lint import examine
@@ -166,8 +166,8 @@ def test_what_callers_may_send_is_held_to_what_was_declared_of_it(folder: Folder
         "  basket: {type: float, range: [1, 500]}\n  code: {type: string, max_length: 8}\n  note: {type: string}\n",
     )
     context = load(folder.path).context
-    assert context["basket"] == ContextField("basket", "float", (), 1.0, 500.0, None)
-    assert context["code"] == ContextField("code", "string", (), None, None, 8)
+    assert dataclasses.astuple(context["basket"]) == ("basket", "float", (), 1.0, 500.0, None)
+    assert dataclasses.astuple(context["code"]) == ("code", "string", (), None, None, 8)
     assert context["note"].max_length == STRING_BYTES_MAX
     assert context["trigger"].values == ("none", "cart_abandoned", "browse")
 

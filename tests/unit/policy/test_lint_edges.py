@@ -84,7 +84,7 @@ WORDED = [
     ("data.yaml", "ledger: 90d", "ledger: 90d, x: 1d",
      "2:57 unknown_field", "unknown field `x`", "use profile, features, ledger, decisions, events"),
     ("consent.yaml", "regions:", "zones:",
-     "3:1 unknown_field", "unknown field `zones`", "use purposes, unknown, regions"),
+     "3:1 unknown_field", "unknown field `zones`", "use purposes, unknown, regions, page"),
     ("attributes.yaml", "{type: int,   range: [0, 120],", "{range: [0, 120],",
      "3:3 missing_field", "`type` is missing", "add `type:`"),
     ("placements.yaml", "class: marketing", "class: zzz",

@@ -477,3 +477,10 @@ def test_one_minute_of_the_week_is_time_to_send(folder: Folder, quiet: str) -> N
 def test_a_state_has_the_zones_of_its_country_and_the_default_row_has_any(folder: Folder, region: str) -> None:
     folder.change("consent.yaml", region, region + "timezones: [America/Los_Angeles], ")
     assert noted(folder, "foreign_zone") == []
+
+
+def test_a_label_is_of_a_purpose_that_exists(folder: Folder) -> None:
+    folder.add("consent.yaml", "page: {brand: Shop, labels: {marketing: {en: Offers}, ofers: {en: Offers}}}\n")
+    (mistake,) = lint(folder.path).mistakes
+    assert (mistake.file, mistake.code) == ("consent.yaml", "unknown_purpose")
+    assert "`ofers`" in mistake.message

@@ -50,6 +50,7 @@ class Here:
             lambda _: "other",
             lambda _: SimpleNamespace(source="webhook:ses"),  # type: ignore[arg-type, return-value]
             lambda *_: None,
+            lambda *_: None,
         )
 
     async def post(self, fields: dict[str, Any], key: str | None = None) -> Any:

@@ -6,7 +6,12 @@ https://postmarkapp.com/developer/api/bounce-api#bounce-types
 
 Nothing is signed: HTTP Basic in the address, or an `Authorization: Bearer …` header of the webhook's own. **403 makes
 Postmark stop for good.** Only 5xx, 408, 429 and timeouts are repeated, six times in about 70 minutes; any other 4xx
-loses the delivery (`ActiveCampaign/postmark-skills`, postmark-webhooks).
+loses the delivery (`ActiveCampaign/postmark-skills`, postmark-webhooks). It is answered 401 all the same, as is whoever
+proves nothing: credentials are changed without any, since the server takes old and new ones (docs/webhooks.md), and 429
+would have Postmark come again for an hour with what will never be proven. Nor would a repeat be any more readable.
+
+`X-PM-Webhook-Trace-Id` stays the same over repeats, but is only there "when available", and each of up to ten webhooks
+has its own for one event. What an event says of itself is the same in all of them, so repeats are known by that.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/getting-star
 Signed with ECDSA (P-256, SHA-256, DER, Base64) over the timestamp header and the raw body, nothing between them; the
 body has `\\r\\n` around events, so that only its bytes as they came verify
 (https://github.com/sendgrid/sendgrid-nodejs/issues/1321). A secret is the webhook's public key as SendGrid shows it.
-Where signing is off, HTTP Basic in the address, or a bearer token.
+Where signing is off, HTTP Basic in the address, or a bearer token. Of OAuth 2.0 (client credentials) that token is what
+arrives here; to issue it would be an authorization server's part, and the signature proves more: it covers the body.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 https://developers.sparkpost.com/api/webhooks/ (delivery of batches: 200 exactly, within ten seconds)
 https://support.sparkpost.com/docs/deliverability/bounce-classification-codes
 
-Unsigned: HTTP Basic, a bearer token (OAuth 2.0), or the deprecated `X-MessageSystems-Webhook-Token`. Events come as
-`[{"msys": {"<class>_event": {…}}}]`; the class is not looked at, since the type says all. `[{"msys": {}}]` is a ping.
+Unsigned: HTTP Basic, a bearer token (of OAuth 2.0, if whoever issues it always issues the same one), or the deprecated
+`X-MessageSystems-Webhook-Token`. Events come as `[{"msys": {"<class>_event": {…}}}]`; the class is not looked at, since
+the type says all. `[{"msys": {}}]` is a ping.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""How much of everything a deployment needs: `python -m loadtests.capacity`."""

@@ -1,0 +1,1 @@
+"""More than the server can answer: what it still answers, and how it refuses the rest."""

@@ -1,0 +1,132 @@
+"""Beyond the peak: `python -m loadtests.overload.bench` (or `make bench-overload`).
+
+--quick      five seconds at each load: a smoke test, figures mean little
+--publish    and the figures to docs/overload.md
+
+The standard job, one worker on one core, the store and the driver on another. The peak is measured first, by a closed
+loop; then 1.5, 2 and 4 times as many requests fall due, evenly, whatever the server does, over a thousand connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import Coroutine
+from typing import Annotated, Any
+
+import typer
+import uvloop
+from rich.console import Console
+
+from loadtests.driver import Tally, Target, closed_loop, http_request, open_loop
+from loadtests.overload import report
+from loadtests.overload.results import FACTORS, Calm, Found, Results
+from loadtests.overload.tally import Overload
+from loadtests.standard import servers
+from loadtests.standard.job import walk
+from loadtests.standard.machine import describe, own_cpu_s, require_linux, usage
+from loadtests.standard.measure import Contestant
+from loadtests.standard.servers import HOST, CannotStart
+from loadtests.standard.stage import Stage, add_loaded_project, stage
+
+#: As many as there are callers when nobody waits for a free one: at four times the peak, with the budget below, some
+#: hundreds of decisions are under way at once, and refusals are on their way as well.
+CONNECTIONS = 1024
+#: What a message on a page may take (the demo's placement); the job's own 200 ms would leave room for a long line.
+BUDGET_MS = 100
+PEAK_AT = (16, 64)
+CALM_EVERY_S, CALM_WITHIN_S = 0.02, 10.0
+
+
+def carry_out(on: Stage, seconds: float, peak_s: float, console: Console) -> Results:
+    project = add_loaded_project(on)[0]
+    target = overload_target(project)
+    peak = max(_run(closed_loop(target, c, warm_up_s=1.0, seconds=peak_s)).rate for c in PEAK_AT)
+    console.print(f"peak: {peak:,.0f} decisions/s", highlight=False)
+    found = []
+    for factor in FACTORS:
+        one = measured(on, project, target, factor, peak, seconds)
+        console.print(report.line(one), highlight=False)
+        found.append(one)
+    version = on.store.info("server")
+    store = (
+        f"Valkey {version['valkey_version']}" if "valkey_version" in version else f"Redis {version['redis_version']}"
+    )
+    return Results(describe(store, on.cores), peak, BUDGET_MS, seconds, found)
+
+
+def overload_target(project: Contestant) -> Target:
+    context = {"language": "de", "region": "DE"}
+    bodies = (
+        {"customer": str(key), "placements": ["standard"], "context": context, "budget_ms": BUDGET_MS} for key in walk()
+    )
+    requests = [http_request("/v1/decide", json.dumps(body).encode()) for body in bodies]
+    return Target(HOST, project.server.port, itertools.cycle(requests))
+
+
+def measured(on: Stage, project: Contestant, target: Target, factor: float, peak: float, seconds: float) -> Found:
+    """One load, and how long it takes until everything is taken again after it."""
+    tally = Overload(budget_ns=BUDGET_MS * 1_000_000)
+    clocks: list[tuple[float, float, float]] = []
+
+    def edge() -> None:
+        clocks.append((project.server.usage().cpu_s, usage(on.meter.store).cpu_s, own_cpu_s()))
+
+    drive = open_loop(
+        target,
+        peak * factor,
+        warm_up_s=min(2.0, seconds / 4),
+        seconds=seconds,
+        edge=edge,
+        connections=CONNECTIONS,
+        tally=tally,
+    )
+    _run(drive)
+    calm = _calm(target, peak)
+    before, after = clocks
+    server_s, store_s, driver_s = (b - a for a, b in zip(before, after, strict=True))
+    return Found.of(factor, peak, tally, seconds, server_s, store_s, driver_s, calm)
+
+
+def _calm(target: Target, peak: float) -> Calm:
+    """After the load: half of the peak is asked, a moment at a time, until nothing of it is refused or late."""
+    begun = time.monotonic()
+    while time.monotonic() - begun < CALM_WITHIN_S:
+        tally = Overload(budget_ns=BUDGET_MS * 1_000_000)
+        _run(open_loop(target, peak / 2, warm_up_s=0.0, seconds=0.25, tally=tally))
+        if tally.answers and tally.useful == tally.answers:
+            return Calm(time.monotonic() - begun)
+    return Calm(None)
+
+
+def _run(drive: Coroutine[Any, Any, Tally]) -> Tally:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(drive)
+
+
+def main(
+    seconds: Annotated[float, typer.Option(min=1.0, help="Measured time of each load.")] = 60.0,
+    quick: Annotated[bool, typer.Option("--quick", help="Five seconds each.")] = False,
+    publish: Annotated[bool, typer.Option("--publish", help="Write docs/overload.md.")] = False,
+) -> None:
+    """Measure what the project still answers beyond its peak."""
+    require_linux()
+    console = Console()
+    if quick:
+        seconds = 5.0
+    try:
+        with stage(1.0, seconds) as on:
+            results = carry_out(on, seconds, 2.0 if quick else 8.0, console)
+    except CannotStart as problem:
+        console.print(f"[bold red]{problem}", highlight=False)
+        raise typer.Exit(1) from problem
+    report.show(results, console)
+    console.print(f"kept in {report.keep(results).relative_to(servers.ROOT)}")
+    if publish:
+        report.publish(results)
+
+
+if __name__ == "__main__":
+    typer.run(main)

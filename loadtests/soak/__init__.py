@@ -1,0 +1,1 @@
+"""The mix for an hour: does anything grow, slow down or get lost (`make soak`)?"""

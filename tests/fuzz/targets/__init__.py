@@ -1,0 +1,40 @@
+"""The targets by name, each read when it is asked for, so that only what it feeds is watched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from typing import NamedTuple
+
+NAMES = (
+    "bodies",
+    "bundles",
+    "decide",
+    "events",
+    "headers",
+    "http",
+    "imports",
+    "outcomes",
+    "records",
+    "rules",
+    "store",
+    "unsubscribe",
+    "webhooks",
+    "yaml",
+)
+
+
+class Target(NamedTuple):
+    """A parser and what it is fed."""
+
+    name: str
+    run: Callable[[bytes], object]
+    seeds: tuple[bytes, ...]
+    words: tuple[bytes, ...]  # what the format gives a meaning to
+
+
+def target_of(name: str) -> Target:
+    """The target of this name. Raises ModuleNotFoundError."""
+    module = import_module(f"tests.fuzz.targets.{name}")
+    seeds: Iterable[bytes] = module.seeds()
+    return Target(name, module.run, tuple(seeds), tuple(module.WORDS))
