@@ -129,7 +129,7 @@ class DecideEndpoint:
             given.get(GPC_HEADER) == GPC_ON,
         )
         if request.unsubscribe:
-            self.links.check()
+            self.links.check(given.get(b"host"))
         admission = services.admission
         if admission.alert and not admission.can_keep(request.budget_ms / 1000):
             raise too_many()

@@ -53,10 +53,10 @@ class UnsubscribeLinks:
     def _offering(self) -> list[str]:
         return [placement.id for placement in self._services.bundle.placements.values() if placement.unsubscribe]
 
-    def check(self) -> None:
+    def check(self, host: bytes | None) -> None:
         """Of a caller that asks for links: raises Problem `not_configured` where they would be missing from the answer.
         Before anything is decided: mail must not go out without the link that its sender counts on."""
-        if self._public is None and not self._is_local:
+        if self._public is None and not (self._is_local and _address(host)):
             raise Problem("not_configured", "links need the address that recipients reach: set NEXTBEST_PUBLIC_URL")
 
     def of(self, host: bytes) -> LinksOfHost:
@@ -91,7 +91,10 @@ class LinksOfHost:
         self._links = links
         self._host = host
         self.by_default = links.by_default
-        self.check = links.check
+
+    def check(self) -> None:
+        """See `UnsubscribeLinks.check`."""
+        self._links.check(self._host)
 
     def added(self, body: bytes, request: DecideRequest) -> bytes:
         return self._links.added(body, request, self._host)

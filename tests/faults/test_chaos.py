@@ -13,14 +13,10 @@ from tests.chaos.faults import FAULTS
 from tests.chaos.run import endure
 from tests.chaos.site import Site, new_site
 
-pytestmark = pytest.mark.clock
+#: Together they take more than a minute, alone: CI runs them after `make test`, by `make chaos ARGS=--quick`.
+pytestmark = pytest.mark.long
 
-#: Of two directions, or three degrees, one is left to `make prove`: each costs seconds.
-LEFT = {"server_clock_back", "store_slow_50"}
-PARAMETERS = [
-    (fault.manned, pytest.param(fault, id=fault.name, marks=[pytest.mark.long] * (fault.name in LEFT)))
-    for fault in FAULTS
-]
+PARAMETERS = [(fault.manned, pytest.param(fault, id=fault.name)) for fault in FAULTS]
 PLAIN = [each for manned, each in PARAMETERS if not manned]
 MANNED = [each for manned, each in PARAMETERS if manned]
 

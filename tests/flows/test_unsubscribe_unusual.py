@@ -219,9 +219,10 @@ async def test_links_name_the_public_address_where_there_is_one(flow: Flow) -> N
         "[::1",
     ],
 )
-async def test_a_host_that_is_none_is_not_put_into_a_header(flow: Flow, host: str) -> None:
+async def test_nothing_is_decided_whose_link_would_name_a_host_that_could_be_anybody_s(flow: Flow, host: str) -> None:
     await flow.know("cus_host", **KNOWN)
-    assert "list_unsubscribe" not in await first(flow.services, "cus_host", host=host, unsubscribe=True)
+    status, answer = await decided(flow.services, "cus_host", host=host, unsubscribe=True)
+    assert (status, answer["code"]) == (501, "not_configured")
 
 
 async def test_a_server_that_does_not_know_its_address_decides_nothing_that_needs_it(flow: Flow) -> None:

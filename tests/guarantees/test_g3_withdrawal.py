@@ -27,7 +27,7 @@ async def unsubscribes(client: Client, customer: str) -> Answer:
 async def presses_the_button(client: Client, customer: str) -> Answer:
     """As a mailbox provider does, by a link that leaves no contact."""
     headers = (await client.decide(customer, "open", dry_run=True, unsubscribe=True)).first["list_unsubscribe"]
-    path = headers["List-Unsubscribe"].strip("<>").partition("example.com")[2]
+    path = headers["List-Unsubscribe"].strip("<>").partition(f":{client.port}")[2]
     return await client.ask("POST", path, headers["List-Unsubscribe-Post"].encode())
 
 

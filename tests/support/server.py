@@ -195,7 +195,7 @@ class Client:
     async def ask(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
         """`body`: bytes as they are, anything else as JSON."""
         raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-        lines = [f"{method} {path} HTTP/1.1", "host: example.com", f"content-length: {len(raw)}"]
+        lines = [f"{method} {path} HTTP/1.1", f"host: 127.0.0.1:{self.port}", f"content-length: {len(raw)}"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
         reader, writer = await self._connection()
         begun = time.perf_counter()
