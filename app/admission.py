@@ -40,6 +40,9 @@ STANDING_S = 0.1
 #: What is begun in one turn of the loop, in processor time: long enough to share writes and model runs, short enough
 #: that a refusal, which waits for the end of a turn, comes within 5 ms, and answers of the store are not kept waiting.
 TURN_S = 0.002
+#: The same while nobody waits and nobody can be refused: what comes together is best begun together, since it then
+#: shares its writes and its model run (with 2 ms, sixteen callers cost 10 % more processor time a decision).
+CALM_TURN_S = 0.004
 #: Once something was shed, what matters less is refused for so long: it must not slip in whenever the line is short.
 HOLD_S = 1.0
 
@@ -117,11 +120,11 @@ class Admission:
 
     @property
     def at_once(self) -> int:
-        """Decisions to be begun in one turn of the loop: `TURN_S` of processor time; less where others take so much of
+        """Decisions to be begun in one turn of the loop: `TURN_S` of processor time, or `CALM_TURN_S`; less where others take so much of
         the processor that a decision's turns would use up more than half of the smallest budget."""
         turns_s = TURNS * self._turn_s
         spared = min(1.0, self.patience_s / 2 / turns_s) if turns_s else 1.0
-        return max(1, int(TURN_S * spared / self._cpu_s))
+        return max(1, int((TURN_S if self.waiting else CALM_TURN_S) * spared / self._cpu_s))
 
     def has_room(self, budget_s: float, ahead: int | None = None) -> bool:
         """Whether a decision with this budget can be answered in time, if `ahead` others are before it in line (None:

@@ -47,12 +47,11 @@ class Line:
         self._waiting: list[tuple[float, int, Waiting]] = []
 
     def may_begin(self) -> bool:
-        """Take a place of this turn, if there is one. What is left over from quieter turns is used up first, so turns
-        are only counted when there is much to do."""
+        """Take a place of this turn, if there is one."""
         if not self._left or self._waiting or self._admission.in_flight >= self._admission.begun_max:
             return False
         self._left -= 1
-        if not self._left:
+        if not self._turn_comes:  # once a turn
             self._come_back()
         return True
 
