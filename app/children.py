@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from app.store.embedded import end_with_us
 
@@ -75,8 +76,7 @@ class Child:
         """Run it until it ends by itself: its exit code; None where we ended it."""
         # Of a session of its own: Ctrl-C is for the server, which ends it in turn.
         process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603  # ours
-        with contextlib.suppress(ProcessLookupError):  # it has ended already
-            os.setpriority(os.PRIO_PROCESS, process.pid, self._niceness)
+        step_back(process.pid, self._niceness)
         watchdog = end_with_us(process.pid)
         self._process = process
         try:
@@ -88,6 +88,15 @@ class Child:
             _end(process)
             watchdog.kill()
             watchdog.communicate()
+
+
+def step_back(pid: int, niceness: int) -> None:
+    """Have a process of a session of its own leave the processor to others. Where Linux groups processes by session,
+    niceness counts within a session only, and the session's own counts between them: see `autogroup` in sched(7),
+    https://man7.org/linux/man-pages/man7/sched.7.html."""
+    with contextlib.suppress(OSError):  # it has ended already, or this is another system
+        os.setpriority(os.PRIO_PROCESS, pid, niceness)
+        Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

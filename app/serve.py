@@ -35,7 +35,7 @@ class CannotServe(Exception):
 
 
 #: How far what runs beside the server steps back where processors are short: decisions come first.
-WORKER_NICENESS, ARCHIVE_NICENESS = 5, 10
+WORKER_NICENESS, ARCHIVE_NICENESS = 10, 15
 
 
 def serve(settings: Settings, demo: bool = False) -> None:

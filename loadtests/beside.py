@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from statistics import median
@@ -18,6 +21,8 @@ from loadtests.latency import nearest_rank, percentiles
 
 T = TypeVar("T")
 WARM_UP_S = 1.0
+SPIN_S, SPIN_EVERY_S = 0.009, 0.05
+SPIN_WORDS = f"which computes {SPIN_S * 1000:.0f} of every {SPIN_EVERY_S * 1000:.0f} ms"
 
 
 class Load(NamedTuple):
@@ -33,19 +38,16 @@ class Beside:
 
     alone_ms: list[float] = field(default_factory=list)  # p99 of each round
     together_ms: list[float] = field(default_factory=list)
+    spun_ms: list[float] = field(default_factory=list)  # beside a program that has nothing to do with us
     answers: int = 0  # to the load
     refused: int = 0  # 429 of them: decisions come first
     decisions_failed: Counter[str] = field(default_factory=Counter)  # by status, `lost` or `unanswered`
     driver_late_ms: list[float] = field(default_factory=list)  # p99 of each round beside the load
 
-    @property
-    def decisions_refused(self) -> int:
-        """Told to come again in a moment (503, `overloaded`), before anything was read: the server was behind."""
-        return self.decisions_failed["503"]
-
-    def ratio(self) -> tuple[float, str]:
-        """The median of rounds that are neighbours in time, and its span in words."""
-        ratios = sorted(b / a for a, b in zip(self.alone_ms, self.together_ms, strict=True))
+    def ratio(self, beside_ms: Sequence[float] | None = None) -> tuple[float, str]:
+        """The median of rounds that are neighbours in time, and its span in words. `beside_ms`: beside something else
+        than the load."""
+        ratios = sorted(b / a for a, b in zip(self.alone_ms, beside_ms or self.together_ms, strict=True))
         return median(ratios), f"[{ratios[0]:.2f}, {ratios[-1]:.2f}] of {len(ratios)}"
 
 
@@ -97,7 +99,25 @@ def compare(
                 found.decisions_failed += tally.failures
                 if loaded:
                     found.driver_late_ms.append(nearest_rank(sorted(tally.late_ns), 0.99) / 1e6)
+            with spinning():
+                found.spun_ms.append(percentiles(run(one_round(loaded=False)).latencies_ns).p99)
     return found
+
+
+@contextmanager
+def spinning() -> Iterator[None]:
+    """Another program on the machine, which uses a core for `SPIN_S` of every `SPIN_EVERY_S`: what any neighbour costs
+    the slowest decisions here, whatever it does."""
+    script = (
+        f"import time\nwhile True:\n until = time.perf_counter() + float({SPIN_S})\n"
+        f" while time.perf_counter() < until: pass\n time.sleep({SPIN_EVERY_S - SPIN_S})"
+    )
+    program = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
+    try:
+        yield
+    finally:
+        program.kill()
+        program.wait()
 
 
 def _nothing() -> None:

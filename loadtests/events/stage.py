@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 import redis
 
+from app.children import step_back
 from app.serve import WORKER_NICENESS
 from loadtests.events.traffic import CUSTOMERS, Batches, key, person
 from loadtests.events.visible import Visible
@@ -66,7 +67,7 @@ class Stage:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        os.setpriority(os.PRIO_PROCESS, child.pid, WORKER_NICENESS)  # as `serve` runs it
+        step_back(child.pid, WORKER_NICENESS)  # as `serve` runs it
         if self.core is not None:
             os.sched_setaffinity(child.pid, {self.core})  # threads that come later inherit it
         self.workers.append(child)

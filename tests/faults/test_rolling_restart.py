@@ -9,6 +9,7 @@ import signal
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
 import redis
 
 from app.main import LEARN_EVERY_S, LOOK_EVERY_S
@@ -51,6 +52,7 @@ async def known(customers: list[str], *servers: Server) -> int:
     return sends
 
 
+@pytest.mark.long  # a dozen seconds; the next one is as strict, with workers for nodes
 async def test_nodes_are_replaced_one_by_one_by_a_new_bundle_and_no_request_fails(
     own_store: StartStore, tmp_path: Path
 ) -> None:
