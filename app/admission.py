@@ -120,8 +120,9 @@ class Admission:
 
     @property
     def at_once(self) -> int:
-        """Decisions to be begun in one turn of the loop: `TURN_S` of processor time, or `CALM_TURN_S`; less where others
-        take so much of the processor that a decision's turns would use up more than half of the smallest budget."""
+        """Decisions to be begun in one turn of the loop: `TURN_S` of processor time, or `CALM_TURN_S`; less where
+        others take so much of the processor that a decision's turns would use up more than half of the smallest
+        budget."""
         turns_s = TURNS * self._turn_s
         spared = min(1.0, self.patience_s / 2 / turns_s) if turns_s else 1.0
         return max(1, int((TURN_S if self.waiting else CALM_TURN_S) * spared / self._cpu_s))
