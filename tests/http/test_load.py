@@ -187,7 +187,7 @@ def test_a_deployment_is_asked_what_it_serves_and_gets_customers_of_its_own(demo
 
 def test_a_soak_sees_what_the_processes_hold(load: Load) -> None:
     assert {"server", "store", "event worker"} <= load.watch.memory_mib.keys()
-    assert all(mib > 5 for looks in load.watch.memory_mib.values() for _, mib in looks)
+    assert all(max(mib for _, mib in looks) > 5 for looks in load.watch.memory_mib.values())
     assert max(count for _, count in load.watch.store_clients) >= 2
     assert load.watch.open_files[0][1] > 10
     shown = "".join(parts(load.watch))
