@@ -21,7 +21,7 @@ from app.store.servers import SlotsMoving, all_scanned, primaries, scanned, serv
 from app.store.slots import commands_of, redirect_of, slot_of
 from tests.support.cluster import Cluster, free_ports
 from tests.support.link import linked, linking, soon
-from tests.support.valkey import StartStore
+from tests.support.valkey import StartStore, skip_without_waitaof
 
 KEYS = Keys(256)
 #: Two keys of one slot, of which one may be missing.
@@ -54,7 +54,8 @@ async def test_commands_of_many_shards_go_where_their_keys_are_and_are_answered_
     assert {cluster.owner(cluster.slot_of(key)).port for key in keys} == {node.port for node in cluster.primaries}
 
 
-async def test_what_concerns_every_server_is_asked_of_every_primary(cluster: Cluster) -> None:
+async def test_what_concerns_every_server_is_asked_of_every_primary(cluster: Cluster, client: Redis) -> None:
+    await skip_without_waitaof(client)
     script = b"return 17"
     async with linked(cluster.url) as link:
         sha, synced, info = await link.call(
@@ -201,6 +202,7 @@ async def test_all_keys_are_found_and_a_slot_on_its_way_is_a_reason_to_look_agai
 
 
 async def test_scripts_run_in_many_slots_and_are_on_the_disk_of_each_when_it_is_said_so(client: Redis) -> None:
+    await skip_without_waitaof(client)
     script = Script(BOTH, b"0" * 40)
     script = Script(BOTH, (await client.script_load(BOTH)).encode())
     await client.script_flush()

@@ -50,6 +50,7 @@ class Flood:
     batches: list[Answer]
     calm_after_s: float  # from the flood's end until everything was taken again
     noise_ms: float  # how late the machine itself was
+    rate: float  # requests a second that came: where the flood's own processor is short, fewer than four times the peak
 
 
 async def flooded(server: Server, customers: list[str], placement: str, seconds: float) -> Flood:
@@ -60,7 +61,7 @@ async def flooded(server: Server, customers: list[str], placement: str, seconds:
         beside = [
             asyncio.create_task(each) for each in (_events(server, customers), _batches(server, customers, placement))
         ]
-        heard = Heard()
+        heard, begun_s = Heard(), asyncio.get_running_loop().time()
         try:
             await open_loop(target, 4 * calm.rate, warm_up_s=0.0, seconds=seconds, connections=CONNECTIONS, tally=heard)
         finally:
@@ -68,11 +69,12 @@ async def flooded(server: Server, customers: list[str], placement: str, seconds:
                 task.cancel()
     loop = asyncio.get_running_loop()
     ended_s = loop.time()
+    rate = heard.answers / (ended_s - begun_s)
     events, batches = [await task for task in beside]
     while not await _takes_everything(server, customers, placement):
         assert loop.time() - ended_s < 10, "the server did not calm down"
         await asyncio.sleep(0.05)
-    return Flood(calm.rate, heard, events, batches, loop.time() - ended_s, meter.late_ms)
+    return Flood(calm.rate, heard, events, batches, loop.time() - ended_s, meter.late_ms, rate)
 
 
 def _target(server: Server, customers: list[str], placement: str) -> Target:
