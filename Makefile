@@ -71,14 +71,14 @@ bench-events: $(VENV)/.dev
 bench-outcomes: $(VENV)/.dev
 	$(BIN)/python -m loadtests.outcomes.bench $(ARGS)
 
-bench-overbench-nodes: $(VENV)/.dev
+bench-overload: $(VENV)/.dev
+	$(BIN)/python -m loadtests.overload.bench $(ARGS)
+
+bench-nodes: $(VENV)/.dev
 	$(BIN)/python -m loadtests.nodes.bench $(ARGS)
 
 capacity: $(VENV)/.dev
 	$(BIN)/python -m loadtests.capacity $(ARGS)
-
-load: $(VENV)/.dev
-	$(BIN)/python -m loadtests.overload.bench $(ARGS)
 
 load: $(VENV)/.dev
 	$(BIN)/python -m loadtests.mix $(ARGS)
