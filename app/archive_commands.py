@@ -3,37 +3,23 @@ it has got, and what can go wrong on the way."""
 
 from __future__ import annotations
 
-import asyncio
 import csv
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from redis.exceptions import RedisError
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from redis.asyncio import Redis
 
 from app.archiving.belonging import WrongArchive
 from app.archiving.folder import Folder
-from app.copy_log import NoLog, store_address
-from app.errors import Problem
+from app.command_context import Trouble, bundle_in, with_store
 from app.settings import Settings
 from app.store.archive_positions import ArchivePositions
-from app.store.clients import open_client
-from app.store.embedded import EmbeddedStoreError
 from app.store.keys import Keys
-from app.store.whole_log import shards_of
 from policy.bundle import Bundle
-from policy.compile import load
-from policy.reports import BundleError
 
 Result = TypeVar("Result")
-
-
-class Trouble(Exception):
-    """The command cannot do its work; the message says why and what to do."""
 
 
 class Estate(NamedTuple):
@@ -43,48 +29,32 @@ class Estate(NamedTuple):
     folder: Folder
 
 
-@asynccontextmanager
-async def _estate(settings: Settings, url: str) -> AsyncIterator[Estate]:
-    async with open_client(url, client_name="nextbest-features") as client:
-        shards = await shards_of(client)
-        if shards is None:
-            raise NoLog("this store was never used by a server: nothing was collected here")
-        address = settings.archive_address() or str(settings.data.absolute() / "no-archive")
-        yield Estate(ArchivePositions(client, Keys(shards)), Folder.at(address))
-
-
 def with_estate(
     settings: Settings, address_of_store: str | None, work: Callable[[Estate], Coroutine[Any, Any, Result]]
 ) -> Result:
     """Run with the deployment's store and archive. Raises Trouble."""
 
-    async def run(url: str) -> Result:
-        async with _estate(settings, url) as estate:
-            return await work(estate)
+    async def run(client: Redis, keys: Keys) -> Result:
+        address = settings.archive_address() or str(settings.data.absolute() / "no-archive")
+        return await work(Estate(ArchivePositions(client, keys), Folder.at(address)))
 
     try:
-        with store_address(settings, address_of_store) as url:
-            return asyncio.run(run(url))
-    except (NoLog, EmbeddedStoreError, ValueError) as error:
-        raise Trouble(str(error)) from error
-    except Problem as problem:
-        raise Trouble(problem.detail) from problem
-    except RedisError as error:
-        raise Trouble(f"the store failed (`{type(error).__name__}`): run it again") from error
+        return with_store(
+            settings,
+            address_of_store,
+            run,
+            client_name="nextbest-features",
+            unused="nothing was collected here",
+        )
     except WrongArchive as error:
         raise Trouble(str(error)) from error
     except OSError as error:
         raise Trouble(f"a file cannot be read or written: {error.strerror or error}") from error
 
 
-def bundle_in(folder: Path) -> Bundle:
+def folding_bundle_in(folder: Path) -> Bundle:
     """The bundle of a folder, which declares features. Raises Trouble."""
-    if not folder.is_dir():
-        raise Trouble(f"there is no folder `{folder}`")
-    try:
-        bundle = load(folder)
-    except BundleError as error:
-        raise Trouble(f"{folder}: {error}") from error
+    bundle = bundle_in(folder)
     if not bundle.features:
         raise Trouble(f"the bundle `{folder}` declares no features: see docs/features.md")
     return bundle
@@ -120,10 +90,3 @@ def customers_in(file: Path) -> tuple[list[str], dict[str, list[int]] | None]:
     for customer, at in rows:
         instants.setdefault(customer, []).append(instant_ms(at))
     return sorted(instants), instants
-
-
-def bar(doing: str) -> Progress:
-    """A progress bar on standard error, where that is a terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -8,14 +8,18 @@ from typing import NamedTuple
 
 import ormsgpack
 
-from app.archive_commands import Estate, Trouble, bar, bundle_in, with_estate
-from app.archiving.filling import Gap, NobodyTakesIn, features_of, gap_of, hand_over, lacking_in, messages
+from app.archive_commands import Estate, folding_bundle_in, with_estate
+from app.archiving.filling import Gap, NobodyTakesIn, gap_of, hand_over, lacking_in, messages
 from app.archiving.history import Replay
 from app.archiving.layout import iso
 from app.archiving.reading import Snapshot, snapshot
+from app.command_context import Trouble
 from app.core.features.backfill import CannotFill, Missing, reading
 from app.core.features.plan import FoldPlan
+from app.core.features.unfilled import Noted, lacking, wanted_of, whole_from_ms
+from app.progress_bar import bar
 from app.settings import Settings
+from app.store.archive_positions import order
 from app.store.fold_plans import FoldPlans
 from policy.feature_rules import FeatureRule
 
@@ -46,11 +50,22 @@ class Filling:
         except CannotFill as error:
             raise Trouble(str(error)) from error
 
+    async def unused(self) -> tuple[str, ...]:
+        """The features that no decision uses before they are filled, as `name@version`. Raises Trouble."""
+        part = reading(self._plan, {name: 1 for lanes in (await self.lacking()).values() for name in lanes})
+        store, wanted = self._estate.store, wanted_of(part.features)
+        changes, filled, now_ms = await self._plans.changes(), await self._plans.filled(), await store.now_ms()
+        names: set[str] = set()
+        for shard, position in (await store.applied(changes)).items():
+            noted = Noted(changes[shard], filled.get(shard, {}), order(position) != (0, 0))
+            names |= lacking(whole_from_ms(wanted, noted), now_ms)
+        return tuple(sorted(f"{rule.name}@{rule.version}" for rule in part.features if rule.name in names))
+
     async def fill(self) -> Filled:
         features: set[str] = set()
         customers = 0
-        while lacking := await self.lacking():
-            gap = gap_of(lacking)
+        while lacks := await self.lacking():
+            gap = gap_of(lacks)
             part = reading(self._plan, gap.lanes)
             names = {f"{rule.name}@{rule.version}" for rule in part.features}
             customers += await self._gap(gap, part)
@@ -91,7 +106,7 @@ class Filling:
             task = shown.add_task("", total=None)
             # Shards that lack nothing are read to no entry.
             ends = {shard: gap.ends.get(shard, (0, 0)) for shard in range(store.keys.shards)}
-            read = lambda number: shown.advance(task, number)  # noqa: E731
+            read = lambda number: shown.advance(task, number)  # noqa: E731  # named as the parameter
             replay = await asyncio.to_thread(lambda: Replay(part, seen, progress=read, ends=ends))
             shown.update(task, total=replay.hours)
             waiting = messages(part, replay, gap, now_ms, store.keys.shard_of)
@@ -126,15 +141,11 @@ def _falls_short(rule: FeatureRule, since_ms: int, now_ms: int) -> str | None:
 
 def backfill(settings: Settings, address_of_store: str | None, *, partly: bool) -> Filled:
     """Fill what the features of the settings' bundle lack. Raises Trouble."""
-    plan = FoldPlan.of(bundle_in(settings.bundle))
+    plan = FoldPlan.of(folding_bundle_in(settings.bundle))
     return with_estate(settings, address_of_store, lambda estate: Filling(estate, plan, partly=partly).fill())
 
 
 def lacking_features(settings: Settings, address_of_store: str | None) -> tuple[str, ...]:
-    """The features of the settings' bundle that lack history. Raises Trouble."""
-    plan = FoldPlan.of(bundle_in(settings.bundle))
-
-    async def work(estate: Estate) -> tuple[str, ...]:
-        return features_of(plan, await Filling(estate, plan, partly=False).lacking())
-
-    return with_estate(settings, address_of_store, work)
+    """The features of the settings' bundle that lack history, so that no decision uses them. Raises Trouble."""
+    plan = FoldPlan.of(folding_bundle_in(settings.bundle))
+    return with_estate(settings, address_of_store, lambda estate: Filling(estate, plan, partly=False).unused())

@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 
 from redis.asyncio import Redis
 
-from app.core.decision.record import bundle_digest_of
+from app.core.decision.record import UnreadableRecord, bundle_digest_of
 from app.records_file import RecordsWriter
 from app.settings import Settings
 from app.store import keys
@@ -92,12 +92,20 @@ async def _write(
         elif entry.record is not None:
             if writer.records == at_most:
                 break
-            digest = bundle_digest_of(entry.record)
-            if digest not in held:
+            digest = _digest(entry.record)
+            if digest is not None and digest not in held:
                 held[digest] = await _bundle(client, digest, writer)
             writer.record(entry.record)
             progress(writer.records, at_most)
     return Copied(writer.records, aborted, sum(not each for each in held.values()))
+
+
+def _digest(record: bytes) -> str | None:
+    """None for one that is damaged: it is copied, so that whoever decides again counts it."""
+    try:
+        return bundle_digest_of(record)
+    except UnreadableRecord:
+        return None
 
 
 async def _bundle(client: Redis, digest: str, writer: RecordsWriter) -> bool:

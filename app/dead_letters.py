@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 
-from app.copy_log import NoLog, store_address
+from redis.asyncio import Redis
+
+from app.command_context import Trouble, hash_key_of, in_words, with_store
 from app.core.events.event import Collected, Letter
 from app.core.events.quality import judge_again
-from app.errors import Problem
 from app.settings import Settings
-from app.store.clients import open_client
 from app.store.dead_letters import DeadLetters, LetterId, parse_letter_id
-from app.store.deployment import shared_hash_key
-from app.store.embedded import EmbeddedStoreError
 from app.store.keys import Keys
-from app.store.whole_log import shards_of
 from policy.compile import load
-from policy.reports import BundleError
 
 Result = TypeVar("Result")
-
-
-class CannotTell(Exception):
-    """It cannot be done; the message says why and what to do."""
 
 
 class Wanted(NamedTuple):
@@ -49,7 +39,7 @@ class Redriven(NamedTuple):
 
 
 def listed(settings: Settings, address: str | None, wanted: Wanted) -> list[dict[str, Any]]:
-    """The letters, as documents, the newest first. Raises CannotTell."""
+    """The letters, as documents, the newest first. Raises Trouble."""
 
     async def work(letters: DeadLetters, _: bytes) -> list[dict[str, Any]]:
         found = [(each, letter) async for each, letter in _wanted(letters, wanted)]
@@ -60,11 +50,9 @@ def listed(settings: Settings, address: str | None, wanted: Wanted) -> list[dict
 
 
 def redriven(settings: Settings, address: str | None, wanted: Wanted) -> Redriven:
-    """Judge letters again under the bundle of the settings, and collect those that fit now. Raises CannotTell."""
-    try:
+    """Judge letters again under the bundle of the settings, and collect those that fit now. Raises Trouble."""
+    with in_words():
         rules = load(settings.bundle).events
-    except BundleError as error:
-        raise CannotTell(str(error)) from error
 
     async def work(letters: DeadLetters, hash_key: bytes) -> Redriven:
         taken, left = 0, Counter[str]()
@@ -107,32 +95,15 @@ async def _wanted(letters: DeadLetters, wanted: Wanted) -> AsyncIterator[tuple[L
         parsed = parse_letter_id(text)
         found = None if parsed is None else await letters.find(parsed)
         if parsed is None or found is None:
-            raise CannotTell(f"there is no letter `{text}`: `nextbest deadletters list` shows all")
+            raise Trouble(f"there is no letter `{text}`: `nextbest deadletters list` shows all")
         yield parsed, found
 
 
 def _run(settings: Settings, address: str | None, work: Callable[[DeadLetters, bytes], Awaitable[Result]]) -> Result:
-    async def run(url: str) -> Result:
-        async with _opened(settings, url) as (letters, hash_key):
-            return await work(letters, hash_key)
+    async def run(client: Redis, keys: Keys) -> Result:
+        return await work(DeadLetters(client, keys), await hash_key_of(settings, client))
 
-    try:
-        with store_address(settings, address) as url:
-            return asyncio.run(run(url))
-    except (NoLog, EmbeddedStoreError, ValueError) as error:
-        raise CannotTell(str(error)) from error
-    except Problem as problem:
-        raise CannotTell(problem.detail) from problem
-
-
-@asynccontextmanager
-async def _opened(settings: Settings, url: str) -> AsyncIterator[tuple[DeadLetters, bytes]]:
-    async with open_client(url, client_name="nextbest-deadletters") as client:
-        shards = await shards_of(client)
-        if shards is None:
-            raise CannotTell("this store was never used by a server: nothing was collected here")
-        configured = settings.hash_key.get_secret_value() if settings.hash_key else None
-        yield DeadLetters(client, Keys(shards)), await shared_hash_key(client, configured)
+    return with_store(settings, address, run, client_name="nextbest-deadletters", unused="nothing was collected here")
 
 
 def as_lines(documents: Sequence[dict[str, Any]]) -> list[str]:

@@ -9,13 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from app.copy_log import NoLog, store_address
+from app.command_context import Trouble, in_words
+from app.copy_log import store_address
 from app.core.deliverability_view import braked_by_watch, view
-from app.errors import Problem
 from app.settings import Settings
 from app.store.clients import open_client
 from app.store.control import ControlStore
-from app.store.embedded import EmbeddedStoreError
 from app.store.keys import Keys
 from app.store.link import open_link
 from app.store.watch import WatchStore
@@ -28,26 +27,17 @@ _RATES = {"delivered": "delivered", "bounced": "bounced", "complained": "complai
 WELL, ALERTS, NOBODY_LOOKS = 0, 1, 2
 
 
-class CannotTell(Exception):
-    """It cannot be looked up; the message says why and what to do."""
-
-
 def looked_up(settings: Settings, address: str | None) -> dict[str, Any]:
-    """The document that `GET /v1/deliverability` answers with. Raises CannotTell."""
-    try:
-        with store_address(settings, address) as url:
-            return asyncio.run(_looked_up(url))
-    except (NoLog, EmbeddedStoreError, ValueError) as error:
-        raise CannotTell(str(error)) from error
-    except Problem as problem:
-        raise CannotTell(problem.detail) from problem
+    """The document that `GET /v1/deliverability` answers with. Raises Trouble."""
+    with in_words(), store_address(settings, address) as url:
+        return asyncio.run(_looked_up(url))
 
 
 async def _looked_up(url: str) -> dict[str, Any]:
     async with open_client(url, client_name="nextbest-deliverability") as client:
         shards = await shards_of(client)
         if shards is None:
-            raise CannotTell("this store was never used by a server: nothing was sent from here")
+            raise Trouble("this store was never used by a server: nothing was sent from here")
         store = WatchStore(client, Keys(shards))
         # The link stays closed: what people ask goes over the ordinary client.
         off, _, _ = await ControlStore(open_link(url), client, Keys(shards)).board()

@@ -43,6 +43,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "identity_conflict": (409, "this identity belongs to another customer"),
     "nothing_sent": (409, "the decision sent nothing"),
     "erased": (410, "the customer was erased"),
+    "record_unreadable": (410, "the decision's record is damaged"),
     "payload_too_large": (413, "the body is over the limit"),
     "unsupported_media_type": (415, "this content type is not understood"),
     "rate_limited": (429, "too many requests"),

@@ -2,75 +2,57 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import RedisError
+from redis.asyncio import Redis
 
-from app.copy_log import NoLog, store_address
+from app.command_context import Trouble, with_store
 from app.core.identity import key_refusal
-from app.errors import Problem
 from app.http.export import Sources, event_view
 from app.http.export import export as exported
 from app.settings import Settings
 from app.store.bundles import BundleArchive
-from app.store.clients import open_client
-from app.store.embedded import EmbeddedStoreError
 from app.store.erasure import Tombstones
 from app.store.fields import FieldRegistry
 from app.store.keys import Keys
-from app.store.whole_log import shards_of
 from policy.bundle import Bundle
 from policy.compile import load
-from policy.reports import BundleError
 
 if TYPE_CHECKING:  # imports pyarrow, which is heavy
     from app.archiving.datasets import Dataset
 
 
-class CannotExport(Exception):
-    """There is no file; the message says why and what to do."""
-
-
 def export(settings: Settings, address: str | None, customer: str, out: Path) -> None:
     """Write the file, readable by its owner only; one that was there is replaced when the new one is whole. Raises
-    CannotExport."""
+    Trouble."""
     refusal = key_refusal(customer)
     if refusal is not None:
-        raise CannotExport(refusal.detail)
+        raise Trouble(refusal.detail)
     aside = out.with_name(out.name + ".part")
+
+    async def work(client: Redis, keys: Keys) -> None:
+        await _export(settings, client, keys, customer, aside)
+
     try:
-        with store_address(settings, address) as url:
-            asyncio.run(_export(settings, url, customer, aside))
+        with_store(settings, address, work, client_name="nextbest-export", unused="nobody is known here")
         aside.rename(out)
-    except (NoLog, EmbeddedStoreError, BundleError, ValueError) as error:
-        raise CannotExport(str(error)) from error
-    except Problem as problem:
-        raise CannotExport(problem.detail) from problem
-    except RedisError as error:
-        raise CannotExport(f"the store failed (`{type(error).__name__}`)") from error
     except OSError as error:
-        raise CannotExport(f"it cannot be written or read: {error.strerror or type(error).__name__}") from error
+        raise Trouble(f"it cannot be written or read: {error.strerror or type(error).__name__}") from error
     finally:
         aside.unlink(missing_ok=True)
 
 
-async def _export(settings: Settings, url: str, customer: str, aside: Path) -> None:
-    async with open_client(url, client_name="nextbest-export") as client:
-        shards = await shards_of(client)
-        if shards is None:
-            raise CannotExport("this store was never used by a server: nobody is known here")
-        bundle, keys, fields = load(settings.bundle), Keys(shards), FieldRegistry(client)
-        sources = Sources(client, keys, fields, BundleArchive(client, bundle), bundle)
-        names = await Tombstones(client, keys, fields).all_keys_of(customer)
-        archived = _archived(settings.archive_address(), bundle, keys, names)
-        document = await exported(sources, customer, archived)
-        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            async for piece in document:
-                file.write(piece)
+async def _export(settings: Settings, client: Redis, keys: Keys, customer: str, aside: Path) -> None:
+    bundle, fields = load(settings.bundle), FieldRegistry(client)
+    sources = Sources(client, keys, fields, BundleArchive(client, bundle), bundle)
+    names = await Tombstones(client, keys, fields).all_keys_of(customer)
+    document = await exported(sources, customer, _archived(settings.archive_address(), bundle, keys, names))
+    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        async for piece in document:
+            file.write(piece)
 
 
 async def _archived(

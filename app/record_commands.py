@@ -12,22 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-from app.copy_log import Copied, NoLog, copy_log, store_address
-from app.errors import Problem
+from app.command_context import Trouble, in_words
+from app.copy_log import Copied, copy_log, store_address
+from app.progress_bar import bar
 from app.records_file import Contents, RecordsFileError, contents
 from app.settings import Settings
-from app.store.embedded import EmbeddedStoreError
 from models.load import SHIPPED
 from policy import durations
-from policy.bundle import Bundle
-from policy.reports import BundleError
-
-
-class Trouble(Exception):
-    """The command cannot do its work; the message says why and what to do."""
 
 
 class Source(NamedTuple):
@@ -51,15 +42,11 @@ def copy(settings: Settings, source: Source, path: Path) -> Copied:
     """Copy the log into a file. Raises `Trouble`."""
     since_s = _seconds(source.since)
     try:
-        with store_address(settings, source.address) as address, _bar("copied") as bar:
-            task = bar.add_task("", total=None)
+        with in_words(), store_address(settings, source.address) as address, bar("copied") as shown:
+            task = shown.add_task("", total=None)
             return copy_log(
-                address, path, since_s, source.last, lambda done, of: bar.update(task, completed=done, total=of)
+                address, path, since_s, source.last, lambda done, of: shown.update(task, completed=done, total=of)
             )
-    except (NoLog, EmbeddedStoreError, ValueError) as error:
-        raise Trouble(str(error)) from error
-    except Problem as problem:
-        raise Trouble(problem.detail) from problem
     except OSError as error:
         raise Trouble(f"`{path}` cannot be written: {error.strerror}") from error
 
@@ -84,24 +71,12 @@ def records(settings: Settings, source: Source) -> Iterator[tuple[Path, Contents
 
 def added(parts: Iterable[tuple[int, Total]], total: Total, records: int, doing: str) -> Total:
     """Add up the parts, showing how far it has got."""
-    with _bar(doing) as bar:
-        task = bar.add_task("", total=records)
+    with bar(doing) as shown:
+        task = shown.add_task("", total=records)
         for done, part in parts:
             total.add(part)
-            bar.advance(task, done)
+            shown.advance(task, done)
     return total
-
-
-def bundle_in(folder: Path) -> Bundle:
-    """The bundle of a folder. Raises `Trouble` with its mistakes."""
-    from policy.compile import load
-
-    if not folder.is_dir():
-        raise Trouble(f"there is no folder `{folder}`")
-    try:
-        return load(folder)
-    except BundleError as error:
-        raise Trouble(f"{folder}: {error}") from error
 
 
 def registries(settings: Settings, folder: Path) -> list[Path]:
@@ -114,9 +89,3 @@ def _seconds(since: str | None) -> int | None:
         return None if since is None else durations.seconds(since)
     except ValueError as error:
         raise Trouble(f"--since: {error}: write a whole number and a unit, such as `24h` or `7d`") from error
-
-
-def _bar(doing: str) -> Progress:
-    console = Console(stderr=True)
-    columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

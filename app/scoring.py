@@ -15,9 +15,9 @@ from app.core.decision.eligible import Pool
 from app.core.decision.score import Scoring
 from models.contract import InputPlan, Matrix
 from models.load import ModelRefused, load_model
-from models.scorer import INLINE_S_MAX, ModelFailed, ModelTimeout, ModelUnavailable, Scorer
+from models.scorer import ModelFailed, ModelTimeout, ModelUnavailable, Scorer
 from models.session import Model
-from models.turn import ROWS_MAX, TurnScorer
+from models.turn import INLINE_S_MAX, ROWS_MAX, TurnScorer
 from policy.bundle import Bundle, ModelRef, Placement
 from policy.codes import Degraded
 

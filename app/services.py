@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # whoever makes the parts imports them; this file only names 
     from app.flows.reconcile import Reconciler
     from app.flows.take_outcomes import OutcomeTaker
     from app.flows.take_webhooks import WebhookTaker
+    from app.flows.watch_features import FeatureWatch
     from app.http.auth import Authenticator
     from app.scoring import ModelRunner
     from app.settings import Settings
@@ -58,6 +59,7 @@ class Services:
     reconciler: Reconciler
     budgets: Budgets
     control: ControlWatch
+    features: FeatureWatch
     switches: ControlStore
     merges: Merges
     erasures: Erasures
@@ -96,3 +98,4 @@ class Services:
         self.metrics.set(self.metrics.slot(series.STORE_CONNECTED), int(self.link.connected))
         self.metrics.set(self.metrics.slot(series.SWITCHES_OFF), len(self.control.current.switches))
         self.metrics.set(self.metrics.slot(series.CONTROL_AGE_SECONDS), int(self.control.age_s))
+        self.metrics.set(self.metrics.slot(series.FEATURES_NOT_FILLED), len(self.features.names))

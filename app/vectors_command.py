@@ -6,12 +6,14 @@ import asyncio
 from pathlib import Path
 from typing import NamedTuple
 
-from app.archive_commands import Estate, Trouble, bar, bundle_in, customers_in, instant_ms, with_estate
+from app.archive_commands import Estate, customers_in, folding_bundle_in, instant_ms, with_estate
 from app.archiving.history import Replay, Wanted, vectors
 from app.archiving.layout import iso
 from app.archiving.reading import Snapshot, snapshot
 from app.archiving.vectors_file import SUFFIXES, described, written
+from app.command_context import Trouble
 from app.core.features.plan import FoldPlan
+from app.progress_bar import bar
 from app.settings import Settings
 
 
@@ -27,7 +29,7 @@ def write_vectors(
 ) -> Written:
     """Write the features of the settings' bundle: of the customers in a file, or of all, at the instant `at`, or at
     those in the file. Raises Trouble."""
-    bundle = bundle_in(settings.bundle)
+    bundle = folding_bundle_in(settings.bundle)
     if out.suffix not in SUFFIXES:
         raise Trouble(f"`{out.name}` ends in none of {', '.join(SUFFIXES)}, which say what to write")
     names, instants = (None, None) if customers is None else customers_in(customers)

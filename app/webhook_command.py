@@ -7,27 +7,17 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from app.copy_log import NoLog, store_address
-from app.errors import Problem
+from app.command_context import in_words
+from app.copy_log import store_address
 from app.settings import Settings
 from app.store.clients import open_client
-from app.store.embedded import EmbeddedStoreError
 from app.store.webhooks import PUZZLES_KEPT, WebhookStore
 
 
-class CannotTell(Exception):
-    """It cannot be looked up; the message says why and what to do."""
-
-
 def puzzles(settings: Settings, address: str | None, provider: str | None) -> list[dict[str, Any]]:
-    """Items that were unknown or rejected, the newest first. Raises CannotTell."""
-    try:
-        with store_address(settings, address) as url:
-            found = asyncio.run(_found(url))
-    except (NoLog, EmbeddedStoreError, ValueError) as error:
-        raise CannotTell(str(error)) from error
-    except Problem as problem:
-        raise CannotTell(problem.detail) from problem
+    """Items that were unknown or rejected, the newest first. Raises Trouble."""
+    with in_words(), store_address(settings, address) as url:
+        found = asyncio.run(_found(url))
     return [_document(each) for each in found if provider in (None, each["provider"])]
 
 

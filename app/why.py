@@ -53,7 +53,7 @@ class Server:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self._url}{path}", data, self._headers)  # noqa: S310  (http, as told)
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310  (http, as told)
                 return json.load(response)
         except urllib.error.HTTPError as error:
             raise _refusal(error) from error

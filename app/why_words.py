@@ -220,9 +220,12 @@ def _and_more(told: Told, line: Mapping[str, Any]) -> str:
 
 
 def how_stale(told: Told, line: Mapping[str, Any]) -> str:
-    """Until when the events of a stale feature are complete; empty for other lines, and for attributes."""
+    """Until when the events of a stale feature are complete, or how what it lacks is filled; empty for other lines, and
+    for attributes."""
     name = str(line["detail"]).split("`")[1:2]
-    feature = (told.profile or {}).get("features", {}).get(name[0]) if name else None
+    feature = (told.profile or {}).get("features", {}).get(name[0].removeprefix("customer.")) if name else None
+    if feature is not None and "is not_filled" in str(line["detail"]):
+        return "fill it: `nextbest features backfill`, where the workers run with this bundle"
     if line["code"] != Exclusion.STALE_FEATURE or feature is None:
         return ""
     events = " and ".join(feature["events"])

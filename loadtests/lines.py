@@ -111,7 +111,6 @@ def markdown(lines: Sequence[Line], machine: Machine) -> str:
 
 def publish(lines: Sequence[Line], machine: Machine, name: str, page: Path | None = None) -> Path:
     """Put the table between the marks of its name, in `page` or docs/performance.md."""
-    page = page or PAGE
     page = page or PAGE  # looked up now: tests put another one in its place
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     before, found, rest = page.read_text(encoding="utf-8").partition(begin)

@@ -1,4 +1,4 @@
-"""Runs models for decisions: inline when that costs less than a thread would, in a bounded thread when it does not.
+"""Runs models that are too dear for the event loop, in bounded threads. The others run there: see `models/turn.py`.
 
 Scores fail open: everything raised here means "answer from the `rules` rung", and is raised in time for that.
 
@@ -25,9 +25,6 @@ from models.session import Model, ModelFailed
 
 __all__ = ["Model", "ModelFailed", "ModelTimeout", "ModelUnavailable", "Scorer"]
 
-#: A run may hold the event loop this long. A thread and back costs about 60 µs of CPU and, on a busy machine, a
-#: scheduling quantum of latency; 300 µs is what one decision costs altogether, so no other request waits unduly.
-INLINE_S_MAX = 300e-6
 THREADS = 2
 
 
@@ -56,44 +53,18 @@ class _Run:
 class Scorer:
     """One a process, used from its event loop. Not for use by several loops at once."""
 
-    def __init__(self, inline_s_max: float = INLINE_S_MAX, threads: int = THREADS) -> None:
-        self._inline_s_max = inline_s_max
+    def __init__(self, threads: int = THREADS) -> None:
         self._threads_max = threads
         self._threads: list[threading.Thread] = []
         self._running: list[_Run | None] = []  # by thread
         self._waiting: deque[_Run | None] = deque()
         self._wake = threading.Semaphore(0)
 
-    def predicted_cost_s(self, model: Model, rows: int) -> float:
-        """Seconds that a run will take once it starts."""
-        return model.cost.seconds(rows)
-
-    def score_inline(self, model: Model, matrix: Matrix) -> list[float] | None:
-        """The propensities, one a row; None when the run is too dear for the event loop (`score_in_thread` it).
-
-        `matrix`: float32 [rows, inputs] as `InputPlan.matrix` makes it. Raises `ModelFailed`, `ModelUnavailable`.
-        """
-        rows = len(matrix)
-        if not rows:
-            return []
-        if model.cost.seconds(rows) > self._inline_s_max:
-            return None
-        start_s = time.perf_counter()
-        if not model.breaker.admit(start_s):
-            raise ModelUnavailable(f"`{model.name}` keeps failing")
-        try:
-            scores = model.propensities(model.session.run_in_place(matrix), rows)
-        except Exception as error:
-            model.breaker.fail(time.perf_counter())
-            raise as_failure(model, error) from error
-        model.cost.observe(rows, time.perf_counter() - start_s)
-        model.breaker.succeed()
-        return scores
-
     async def score_in_thread(self, model: Model, matrix: Matrix, timeout_s: float) -> list[float]:
-        """As `score_inline`, beside the event loop, for at most `timeout_s` (queueing included).
+        """The propensities, one a row, from beside the event loop, for at most `timeout_s` (queueing included).
 
-        Raises `ModelFailed`, `ModelTimeout`, `ModelUnavailable`.
+        `matrix`: float32 [rows, inputs] as `InputPlan.fill` makes it. Raises `ModelFailed`, `ModelTimeout`,
+        `ModelUnavailable`.
         """
         self._refuse_if_stuck(model)
         if not model.breaker.admit(time.perf_counter()):

@@ -11,8 +11,6 @@ import numpy as np
 from models.breaker import Breaker
 from models.contract import Manifest, Matrix
 
-#: Rows up to which a run has buffers of its own ready; longer runs cost so much that binding saves nothing.
-BOUND_ROWS_MAX = 256
 #: How far rounding may carry a float32 probability outside [0, 1].
 TOLERANCE = 1e-6
 #: Operators that repeat what they hold as often as some value says, as a model file spells them (`op_type`, field 4 of
@@ -33,7 +31,7 @@ class Session:
     in order.
     """
 
-    __slots__ = ("_bound", "_feed", "_onnx", "_outputs", "loops", "manifest")
+    __slots__ = ("_feed", "_onnx", "_outputs", "loops", "manifest")
 
     def __init__(self, file: bytes, manifest: Manifest) -> None:
         self.manifest = manifest
@@ -41,7 +39,6 @@ class Session:
         self._onnx = _open(file)
         self._feed = manifest.input_name
         self._outputs = [manifest.output_name]
-        self._bound: dict[int, tuple[Any, Matrix, Matrix]] = {}
 
     @property
     def onnx(self) -> Any:
@@ -51,26 +48,6 @@ class Session:
     def run(self, matrix: Matrix) -> Any:
         """All output columns, [rows, columns]. May run in any number of threads at once."""
         return self._onnx.run(self._outputs, {self._feed: matrix})[0]
-
-    def run_in_place(self, matrix: Matrix) -> Any:
-        """As `run`, through buffers bound once for each number of rows: 5 µs cheaper for 20 rows. One thread only, and
-        the result is overwritten by the next run."""
-        rows = len(matrix)
-        if rows > BOUND_ROWS_MAX:
-            return self.run(matrix)
-        binding, cells, answers = self._bound.get(rows) or self._bind(rows)
-        cells[:] = matrix
-        self._onnx.run_with_iobinding(binding)
-        return answers
-
-    def _bind(self, rows: int) -> tuple[Any, Matrix, Matrix]:
-        cells = np.empty((rows, len(self.manifest.inputs)), np.float32)
-        answers = np.empty((rows, self.manifest.output_columns), np.float32)
-        binding = self._onnx.io_binding()
-        binding.bind_input(self._feed, "cpu", 0, np.float32, cells.shape, cells.ctypes.data)
-        binding.bind_output(self._outputs[0], "cpu", 0, np.float32, answers.shape, answers.ctypes.data)
-        bound = self._bound[rows] = (binding, cells, answers)
-        return bound
 
 
 def _open(file: bytes) -> Any:

@@ -21,6 +21,9 @@ from models.contract import InputPlan, Matrix
 from models.scorer import ModelUnavailable, as_failure
 from models.session import Model, ModelFailed
 
+#: A run may hold the event loop this long. A thread and back costs about 60 µs of CPU and, on a busy machine, a
+#: scheduling quantum of latency; 300 µs is what one decision costs altogether, so no other request waits unduly.
+INLINE_S_MAX = 300e-6
 #: Rows of one run: about a millisecond for 100 trees. What does not fit is run before it.
 ROWS_MAX = 640
 

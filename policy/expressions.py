@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-import cel
-
+from policy.cel_library import cel
 from policy.grammar import Node, RuleSyntaxError, parse
 
 ROOTS = ("customer", "context", "segment")

@@ -99,3 +99,4 @@ class Facts(NamedTuple):
     merge_pending: bool = False  # another customer's data is on its way into this one
     merged_into: str | None = None  # the customer that this one became
     features_unread: bool = False  # what is stored of them could not be read: they are missing
+    not_filled: frozenset[str] = frozenset()  # features that lack events that passed: they are missing

@@ -10,34 +10,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from policy.durations import seconds
 from policy.message_events import all_events
 from policy.schema import Documents
-from policy.schema.facts import Feature, Property
+from policy.schema.facts import Feature, FoldName, Property
 
 if TYPE_CHECKING:  # `policy.bundle` holds these rules
     from policy.bundle import FactType
 
-FoldName: TypeAlias = Literal[
-    "count",
-    "sum",
-    "affinity",
-    "recency",
-    "funnel",
-    "mean",
-    "min",
-    "max",
-    "distinct",
-    "last",
-    "decayed",
-    "rate",
-    "sessions",
-    "hours",
-]
 #: Folds that have a value where nothing happened; of the others the fact's default stands then.
 ALWAYS = frozenset({"count", "sum", "distinct", "decayed", "sessions", "funnel"})
 #: Decimal places that are kept of a number that is no `int`: cents of cents, so that a mean of prices is exact too.
@@ -115,7 +99,7 @@ def definition_of(rule: FeatureRule) -> str:
 def _rule(authored: Feature, documents: Documents) -> FeatureRule:
     made = FeatureRule(
         name=authored.id,
-        fold=authored.fold,  # type: ignore[arg-type]  # the schema's own list of folds
+        fold=authored.fold,
         owner=authored.owner or documents.bundle.owner,
         version=authored.version,
         property=authored.property_name,
@@ -123,7 +107,7 @@ def _rule(authored: Feature, documents: Documents) -> FeatureRule:
         window_ms=seconds(authored.window) * 1000 if authored.window else None,
         max_lag_ms=seconds(authored.max_lag) * 1000 if authored.max_lag else None,
         **_events(authored),  # type: ignore[arg-type]  # names and numbers of fields, a few a fold
-        **_parameters(authored),  # type: ignore[arg-type]
+        **_parameters(authored),  # type: ignore[arg-type]  # the same
     )
     return replace(made, definition=definition_of(made))
 

@@ -72,7 +72,8 @@ REASONS: Final[Mapping[Reason, str]] = {
 EXCLUSIONS: Final[Mapping[Exclusion, str]] = {
     Exclusion.NOT_ELIGIBLE: "a rule does not hold, fails, or needs a fact that is missing; the rule or fact is named",
     Exclusion.NOT_VALID_NOW: "outside the message's dates",
-    Exclusion.STALE_FEATURE: "a fact is older than its contract allows, and the contract says to drop the message",
+    Exclusion.STALE_FEATURE: "a fact is older than its contract allows, or lacks events that passed (`not_filled`), "
+    "and the contract says to drop the message",
     Exclusion.SENSITIVE_IN_REGION: "reads or reveals what the customer's region restricts",
     Exclusion.SENSITIVE_MESSAGE: "reads or reveals something sensitive, and the customer's consent is not explicit",
     Exclusion.LIMIT_REACHED: "a frequency limit leaves no room: which, its window, the count, and the contacts counted",
@@ -91,9 +92,10 @@ DEGRADATIONS: Final[Mapping[Degraded, str]] = {
     Degraded.MODEL_FAILED: "the model failed or is out of service",
     Degraded.MODEL_TIMEOUT: "the model did not answer in the time that was left",
     Degraded.LOW_CONFIDENCE: "the best probability is under the placement's threshold",
-    Degraded.FEATURES_STALE: "a fact is older than its contract allows",
+    Degraded.FEATURES_STALE: "a fact is older than its contract allows, or is a feature under contract that lacks "
+    "events that passed",
     Degraded.FEATURES_MISSING: "an input is missing, and the model's contract says to rank by rules then; or what is "
-    "stored of features cannot be read",
+    "stored of features cannot be read, or one lacks events that passed",
     Degraded.NO_PERSONALISATION: "nothing personal was read",
     Degraded.RESTRICTED_REGION: "the region restricts what the placement would read: nothing personal was read",
     Degraded.FACTS_UNAVAILABLE: "a policy fact could not be read",

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-import cel
-
+from policy.cel_library import cel
 from policy.expressions import ROOTS, text_of
 from policy.grammar import Node
 

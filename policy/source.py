@@ -31,7 +31,7 @@ DEPTH_MAX = 64
 VALUES_MAX = 200_000
 
 
-class _CoreLoader(_Loader):  # type: ignore[misc]
+class _CoreLoader(_Loader):  # type: ignore[misc]  # libyaml's, or the one in Python: no type for mypy
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # none of YAML 1.1
 
 

@@ -140,7 +140,7 @@ class Archiver:
         hours = await asyncio.to_thread(by_hour, allowed, self._schema, rows_of)
         for hour_ms, rows in hours.items():
             part = Part(hour_ms, taken.group, known.batches, known.batches)
-            staged = await asyncio.to_thread(lambda: self._folder.stage(part.path, rows.table(), taken.group))  # noqa: B023
+            staged = await asyncio.to_thread(lambda: self._folder.stage(part.path, rows.table(), taken.group))  # noqa: B023  # awaited before the loop goes on
             await published(taken, staged)
         # An entry that was erased since the batch was begun is not in `read`: the position moves on all the same.
         positions = {**known.positions, **(known.begun or {}), **ends}

@@ -63,10 +63,6 @@ def hour_of(at_ms: int) -> int:
     return at_ms - at_ms % HOUR_MS
 
 
-def day_folder(at_ms: int) -> str:
-    return f"day={datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d}"
-
-
 def hour_folder(hour_ms: int, group: int) -> str:
     at = datetime.fromtimestamp(hour_ms / 1000, UTC)
     return f"day={at:%Y-%m-%d}/hour={at:%H}/group={group:02d}"

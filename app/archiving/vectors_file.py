@@ -94,9 +94,9 @@ def _values(rows: list[Vector], name: str, kind: pa.DataType) -> pa.Array:
 
 def _sink(suffix: str, aside: Path, schema: pa.Schema, sinks: ExitStack) -> _Sink:
     if suffix == ".parquet":
-        return sinks.enter_context(pq.ParquetWriter(aside, schema, compression="zstd"))  # type: ignore[no-any-return]
+        return sinks.enter_context(pq.ParquetWriter(aside, schema, compression="zstd"))  # type: ignore[no-any-return]  # pyarrow has no types
     if suffix == ".csv":
-        return sinks.enter_context(pc.CSVWriter(aside, schema))  # type: ignore[no-any-return]
+        return sinks.enter_context(pc.CSVWriter(aside, schema))  # type: ignore[no-any-return]  # pyarrow has no types
     return _Lines(sinks.enter_context(aside.open("wb")))
 
 

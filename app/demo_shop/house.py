@@ -69,7 +69,7 @@ class Door:
         headers = {"content-type": content_type, **self._headers}
         request = urllib.request.Request(f"{self.url}{path}", body, headers)  # noqa: S310  (http, as told)
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310  (http, as told)
                 answer: bytes = response.read()
                 return answer
         except urllib.error.HTTPError as error:

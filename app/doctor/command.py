@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from app.copy_log import NoLog, store_address
+from redis.asyncio import Redis
+
+from app.command_context import in_words, with_store
 from app.doctor import events, names
 from app.doctor.customers import Survey
 from app.doctor.finding import Finding, Severity
-from app.errors import Problem
 from app.settings import Settings
-from app.store.clients import open_client
-from app.store.embedded import EmbeddedStoreError
 from app.store.estate import Estate
-from app.store.whole_log import shards_of
+from app.store.keys import Keys
 from policy.audit import audit
 from policy.bundle import Bundle
 from policy.compile import load
 from policy.lint import examine
-from policy.reports import BundleError
 
 Tell = Callable[[int], None]  # customers so far
-
-
-class CannotTell(Exception):
-    """There is no diagnosis; the message says why and what to do."""
 
 
 class Diagnosis(NamedTuple):
@@ -47,39 +40,33 @@ class Diagnosis(NamedTuple):
 
 def diagnose(settings: Settings, address: str | None, sample: int | None, per_s: int, tell: Tell) -> Diagnosis:
     """Look at `sample` customers (None: all), `per_s` a second. `address`: of the store; None: of the settings, or the
-    data folder's own. Raises CannotTell."""
-    try:
+    data folder's own. Raises Trouble."""
+    with in_words():
         bundle = load(settings.bundle)
-        with store_address(settings, address) as url:
-            return asyncio.run(_diagnose(settings.bundle, bundle, url, sample, per_s, tell))
-    except (NoLog, EmbeddedStoreError, BundleError, ValueError) as error:
-        raise CannotTell(str(error)) from error
-    except Problem as problem:
-        raise CannotTell(problem.detail) from problem
+
+    async def work(client: Redis, keys: Keys) -> Diagnosis:
+        return await _diagnose(settings.bundle, bundle, Estate(client, keys.shards, per_s), sample, tell)
+
+    return with_store(settings, address, work, client_name="nextbest-doctor", unused="there is nothing to look at")
 
 
-async def _diagnose(folder: Path, bundle: Bundle, url: str, sample: int | None, per_s: int, tell: Tell) -> Diagnosis:
-    async with open_client(url, client_name="nextbest-doctor") as client:
-        shards = await shards_of(client)
-        if shards is None:
-            raise CannotTell("this store was never used by a server: there is nothing to look at")
-        estate = Estate(client, shards, per_s)
-        streams = await estate.streams()
-        survey, identities, sampled = Survey(bundle, streams.now_ms), events.Identities(), False
-        # One more than asked for tells whether there are more.
-        async for seen in estate.customers(None if sample is None else sample + 1):
-            if survey.seen == sample:
-                sampled = True
-                break
-            survey.add(seen.profile)
-            tell(survey.seen)
-        count = 0
-        async for claimed in estate.identities(None if sample is None else sample + 1):
-            if count == sample:
-                identities.all = False
-                break
-            count += 1
-            identities.add(claimed)
+async def _diagnose(folder: Path, bundle: Bundle, estate: Estate, sample: int | None, tell: Tell) -> Diagnosis:
+    streams = await estate.streams()
+    survey, identities, sampled = Survey(bundle, streams.now_ms), events.Identities(), False
+    # One more than asked for tells whether there are more.
+    async for seen in estate.customers(None if sample is None else sample + 1):
+        if survey.seen == sample:
+            sampled = True
+            break
+        survey.add(seen.profile)
+        tell(survey.seen)
+    count = 0
+    async for claimed in estate.identities(None if sample is None else sample + 1):
+        if count == sample:
+            identities.all = False
+            break
+        count += 1
+        identities.add(claimed)
     findings = [
         *_of_the_bundle(folder),
         *survey.findings(sampled=sampled),

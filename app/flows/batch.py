@@ -30,12 +30,12 @@ Render = Callable[[int, Problem], bytes]
 
 
 class _Place:
-    """The place of a line's answer in the order."""
+    """The place of a line's answer in the order. It holds the task that decides it, which nothing else keeps alive."""
 
-    __slots__ = ("answer",)
+    __slots__ = ("answer", "deciding")
 
-    def __init__(self) -> None:
-        self.answer: bytes | None = None
+    answer: bytes | None
+    deciding: asyncio.Task[None]
 
 
 class Batch:
@@ -51,7 +51,7 @@ class Batch:
         self._splitter = LineSplitter(LINE_BYTES_MAX)
         self._places: deque[_Place] = deque()
         self._moved = asyncio.Event()  # an answer left the window
-        self._deciding: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
         self._number = 0  # of the last line that was begun
         self._ended: Problem | None = None
         self._drop_until_s = 0.0  # loop time; for a server that stops
@@ -71,8 +71,8 @@ class Batch:
             else:
                 await self._begin(self._splitter.close())
         finally:
-            if self._deciding:
-                await asyncio.wait(self._deciding)
+            if self._places:
+                await asyncio.wait([place.deciding for place in self._places])
         if self._ended is not None:
             self._spool.put(self._render(self._number + 1, self._ended))
         self._spool.finish()
@@ -95,10 +95,9 @@ class Batch:
             await self._pace.enter()
             self._number = line.number
             place = _Place()
+            place.answer = None
+            place.deciding = self._loop.create_task(self._decide(line, place))
             self._places.append(place)
-            deciding = asyncio.create_task(self._decide(line, place))
-            self._deciding.add(deciding)
-            deciding.add_done_callback(self._deciding.discard)
 
     async def _room(self) -> None:
         """Wait for those who take the answers, and for answers that are overtaken."""
@@ -126,13 +125,13 @@ class Batch:
         return self._ended is not None
 
     def _end(self, why: str) -> None:
-        self._drop_until_s = asyncio.get_running_loop().time() + LINGER_S
+        self._drop_until_s = self._loop.time() + LINGER_S
         self._ended = Problem("batch_interrupted", f"{why}; the lines from {self._number + 1} on were not decided")
 
     async def _drop(self, pieces: AsyncIterator[bytes]) -> None:
         """Read what nobody will decide. A caller who writes all before reading any comes to read at the end of its
         body, however long that is; a server that stops waits until the caller pauses, and not long."""
-        now_s = asyncio.get_running_loop().time
+        now_s = self._loop.time
         async for piece in pieces:
             if self._stopping() and (not piece or now_s() >= self._drop_until_s):
                 return

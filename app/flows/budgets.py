@@ -9,13 +9,13 @@ into two windows is taken from both.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.core.decision.commit import Committed, NewContact, Outcome, Unknown
 from app.core.decision.limits import SEND_WITHIN_MS
+from app.flows.ending import end_task
 from policy.bundle import Budget, Bundle, Placement
 from policy.calendar import period
 from policy.control import Control
@@ -70,10 +70,7 @@ class Budgets:
 
     async def close(self) -> None:
         """Give back what is left."""
-        if self._tidying is not None:
-            self._tidying.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._tidying
+        await end_task(self._tidying)
         await asyncio.gather(*(self._give_back(purse) for purse in self._purses.values()))
 
     async def seen(self, control: Control, placements: Sequence[Placement], now_ms: int, deadline: float) -> Control:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:  # handed in by the composition root
     from app.flows.budgets import Budgets
     from app.flows.control import ControlWatch
     from app.flows.reconcile import Reconciler
+    from app.flows.watch_features import FeatureWatch
     from app.scoring import ModelRunner
     from app.store.decisions import DecisionStore
     from policy.facts import Facts
@@ -106,6 +107,7 @@ class Decider:
         reconciler: Reconciler,
         control: ControlWatch,
         budgets: Budgets,
+        features: FeatureWatch,
         *,
         chance: Callable[[int], int],
         wall_clock_s: Callable[[], float],
@@ -119,6 +121,7 @@ class Decider:
         self._reconciler = reconciler
         self._control = control
         self._budgets = budgets
+        self._features = features
         self._chance = chance
         self._wall_clock_s = wall_clock_s
         self._record_explanation = record_explanation
@@ -189,7 +192,9 @@ class Decider:
             reading = outcome.after(reading)
 
     def _with_features(self, live: LiveFeatures, reading: Reading, customer: str) -> Facts:
-        return live.joined(reading.facts, reading.features, self._store.shard_of(customer), self._control.watermarks)
+        shard = self._store.shard_of(customer)
+        lacking = self._features.lacking.get(shard)
+        return live.joined(reading.facts, reading.features, shard, self._control.watermarks, lacking)
 
     async def _propose(
         self, request: DecideRequest, customer: str, facts: Facts, seed: int, chance: int, watch: Watch, deadline: float

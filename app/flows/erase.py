@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from app.core.erasure import DONE_WITHIN_MS, FOR_EVER, Erased, Job, Step, Taken
 from app.errors import Problem
+from app.flows.ending import end_task
 
 if TYPE_CHECKING:  # handed in by the composition root
     from app.flows.merge import Merges
@@ -82,10 +83,7 @@ class Erasures:
         self._task = asyncio.create_task(self._look_after(), name="erasures")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await end_task(self._task)
 
     async def erase(self, customer: str, who: str) -> Job:
         """Erase a customer, known or not, and whoever became it or it became. When this returns nothing of it is used

@@ -34,6 +34,7 @@ from app.core.identity_graph import (
     shared_customer,
 )
 from app.errors import Problem
+from app.flows.ending import end_task
 
 if TYPE_CHECKING:  # handed in by the composition root
     from app.flows.merge import Merges
@@ -70,10 +71,7 @@ class Identities:
         self._task = asyncio.create_task(self._look_after(), name="identities")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await end_task(self._task)
 
     async def apply(self, entries: Sequence[Collected]) -> None:
         """Take down what these tell of identities. Harmless to repeat. Raises Problem `store_unavailable`."""

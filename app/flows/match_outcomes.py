@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from app.core.decision.ids import DecisionId, pack_id
+from app.core.decision.ids import DecisionId
 from app.core.heard import Heard
 from app.core.identity import key_of_hash
 from app.core.matching import believed, only_contact
@@ -61,16 +61,17 @@ class Matcher:
         """Whom customers became, where a decision's is another than the recipient's: mostly nowhere."""
         asked: set[str] = set()
         for each in heard:
-            linked = _linked(each, seen)
+            if (linked := _linked(each, seen)) is None:
+                continue
             for _, pointer in self._named(each, seen):
-                if linked is not None and pointer is not None and pointer.customer != linked:
+                if pointer is not None and pointer.customer != linked:
                     asked |= {linked, pointer.customer}
         return await self._store.became(asked) if asked else {}
 
     def _named(self, heard: Heard, seen: Seen) -> Iterable[tuple[DecisionId, Pointer | None]]:
         """The decisions that it names, the surer first."""
         mapped = None if heard.message is None else seen.messages.get(heard.message)
-        for decision in dict.fromkeys(self._ours((heard.decision, mapped))):
+        for decision in self._ours((mapped,) if heard.decision == mapped else (heard.decision, mapped)):
             yield decision, seen.pointers.get(decision)
 
     async def _by_decision(self, heard: Heard, seen: Seen, became: dict[str, str]) -> Match:
@@ -118,7 +119,7 @@ class Matcher:
                 sending = Sending(customer, None, channel=match.heard.channel)
                 matches[place] = match._replace(sending=sending)
                 continue
-            kind_id = next(kind for each, kind in contacts[customer] if each.decision == pack_id(str(decision)))
+            kind_id = next(kind for each, kind in contacts[customer] if each.decision == decision.packed)
             sending = Sending(customer, await self._store.kind(kind_id))
             matches[place] = match._replace(decision=decision, sending=sending, kind_id=kind_id)
         return matches

@@ -25,6 +25,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from app.errors import Problem
+from app.flows.ending import end_task
 
 if TYPE_CHECKING:  # handed in by the composition root
     from app.store.merge import Merge, MergeStore
@@ -51,10 +52,7 @@ class Merges:
         self._task = asyncio.create_task(self._look_after(), name="merges")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await end_task(self._task)
 
     async def merge(self, loser: str, winner: str, who: str, why: str = "") -> str:
         """Let `loser` become `winner`, and return whose all of it is then: who one of them has become already, where

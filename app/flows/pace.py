@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-#: Lines at once while nobody waits: enough that they share writes, replies and model runs.
-LINES_ALONE = 16
+#: Lines at once while nobody waits: enough that they share writes, replies and model runs, and no more than single
+#: requests fill a turn of the loop with (4 ms, `app.admission.CALM_TURN_S`): the first of these waits until it ends.
+LINES_ALONE = 24
 #: Lines at once while somebody does. Beside 100 to 300 single requests a second, one line at once gets as much done as
 #: two (800 to 1,000 a second) and delays the median request by 0.4 ms instead of 1; beside 600, 700 lines against 820.
 LINES_BESIDE_OTHERS = 1

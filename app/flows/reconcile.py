@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from app.core.decision.commit import Committed, Intent
+from app.flows.ending import end_task
 
 if TYPE_CHECKING:
     from app.store.decisions import DecisionStore
@@ -75,10 +76,7 @@ class Reconciler:
         await self.drained(TRY_TIMEOUT_S)
         if self._queue:
             log.warning("%d releases or late records were not written", len(self._queue))
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await end_task(self._task)
 
     def _put(self, is_release: bool, intent: Intent) -> None:
         self._queue.append((is_release, intent))

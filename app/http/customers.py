@@ -89,14 +89,17 @@ async def write_customer(request: Request, customer: Key) -> Response:
     "/{customer}",
     summary="What is known of a customer, masked",
     description="Attributes and features of any sensitivity show their type and age, not their value. `features` is "
-    "there where the bundle has some: `as_of` says until when the events of each are known to be complete. Of a "
-    "customer who was merged into another, the other is shown.",
+    "there where the bundle has some: `as_of` says until when the events of each are known to be complete, "
+    "`not_filled` that it lacks events that passed, and no decision uses it. Of a customer who was merged into "
+    "another, the other is shown.",
     responses={**answer("The customer", VIEW), **problems(*ALWAYS, "unknown_customer", "erased")},
 )
 async def read_customer(request: Request, customer: Key) -> Response:
     bodies.check_key(customer)
-    known, bundle = await _reader(request).read(customer), request.app.state.services.bundle
-    return json_response(masked_view(known, bundle) | features_view(known.features, known.now_ms, bundle))
+    services = request.app.state.services
+    known, bundle = await _reader(request).read(customer), services.bundle
+    features = features_view(known.features, known.now_ms, bundle, services.features.lacking)
+    return json_response(masked_view(known, bundle) | features)
 
 
 @router.get(

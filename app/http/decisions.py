@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Path, Request, Response
 
 from app.core.decision.ids import DecisionId, parse_id
-from app.core.decision.record import Record, bundle_digest_of, decode
+from app.core.decision.record import Record, UnreadableRecord, bundle_digest_of, decode, reading_a_record
 from app.core.decision.view import view
 from app.core.outcome_view import outcome_view
 from app.errors import Problem
@@ -22,8 +23,13 @@ from policy.codes import Action
 if TYPE_CHECKING:
     from app.services import Services
 
+log = logging.getLogger("nextbest.decisions")
 router = APIRouter(tags=["decisions"])
 _EXPIRED = "the decision log no longer holds it, or never did: dry runs and answers marked `retryable` are not logged"
+_DAMAGED = (
+    "the log holds a record of that moment that cannot be read, and asking again changes nothing: look for it in the "
+    "archive, or in a backup of the store"
+)
 
 
 @router.get(
@@ -31,7 +37,7 @@ _EXPIRED = "the decision log no longer holds it, or never did: dry runs and answ
     summary="Why was this decided, and why not otherwise?",
     responses={
         **answered(DecisionRecord, "The record", None),
-        **problems("not_found", "decision_expired", "store_unavailable"),
+        **problems("not_found", "decision_expired", "record_unreadable", "store_unavailable"),
     },
     response_model=None,
 )
@@ -43,6 +49,15 @@ async def read_decision(
     parsed = parse_id(decision_id)
     if parsed is None or parsed.shard >= services.keys.shards:
         raise Problem("not_found", "a decision id is `dec_` and 28 hexadecimal digits")
+    try:
+        with reading_a_record():
+            return await _answer(services, parsed)
+    except UnreadableRecord as error:
+        log.error("the record of %s cannot be read (%s)", parsed, error)
+        raise Problem("record_unreadable", _DAMAGED) from error
+
+
+async def _answer(services: Services, parsed: DecisionId) -> Response:
     with reading_the_store():
         logged = await services.decision_log.find(parsed)
         bundle = None if logged is None else await services.bundles.get(bundle_digest_of(logged.raw))

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from app.core.attribution import Claim
-from app.core.decision.record import Record
+from app.core.decision.record import Record, UnreadableRecord, reading_a_record
 from app.core.decision.view import view
 from app.core.events.event import Collected, Letter
 from app.core.features.live import all_features
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from app.store.fields import FieldRegistry
     from app.store.keys import Keys
 
+_NO_BUNDLE = "the bundle that it was decided under is no longer in the store"
+_DAMAGED = "the record is damaged and cannot be read"
 router = APIRouter(tags=["customers"])
 T = TypeVar("T")
 
@@ -140,12 +142,17 @@ async def _part(name: str, items: AsyncIterator[Any]) -> AsyncIterator[bytes]:
 
 async def _decisions(reads: ExportReads) -> AsyncIterator[Any]:
     async for record, base in reads.decisions():
-        if record is None:
-            yield {"request": base, "note": "the bundle that it was decided under is no longer in the store"}
+        if not isinstance(record, Record):
+            yield {"request": base, "note": _NO_BUNDLE if record is None else _DAMAGED}
             continue
         outcomes, aborted = await reads.outcomes(base, len(record.decisions))
-        for place in range(len(record.decisions)):
-            shown = view(record, place, aborted)
+        try:
+            with reading_a_record():
+                views = [view(record, place, aborted) for place in range(len(record.decisions))]
+        except UnreadableRecord:
+            yield {"request": base, "note": _DAMAGED}
+            continue
+        for shown in views:
             own = [_happening(each) for each in outcomes if each.decision == shown["decision_id"]]
             yield shown | {"values": _values(record), "outcomes": own}
 

@@ -3,6 +3,7 @@ when its events are known to be complete."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from app.core.features.live import events_of
@@ -13,12 +14,18 @@ from policy.bundle import Bundle
 from policy.feature_rules import FeatureRule
 
 
-def features_view(known: KnownFeatures | None, now_ms: int, bundle: Bundle) -> dict[str, Any]:
-    """What `GET /v1/customers/{customer}` says of features: nothing, under a bundle that has none."""
+def features_view(
+    known: KnownFeatures | None, now_ms: int, bundle: Bundle, not_filled: Mapping[int, Collection[str]]
+) -> dict[str, Any]:
+    """What `GET /v1/customers/{customer}` says of features: nothing, under a bundle that has none. `not_filled`: by
+    shard, those that no decision uses, since they lack events that passed."""
     if known is None:
         return {}
     values = None if known.state is None else known.live.values(known.state, now_ms)
-    return {"features": {rule.name: _feature(rule, values, known, now_ms, bundle) for rule in known.live.rules}}
+    views = {rule.name: _feature(rule, values, known, now_ms, bundle) for rule in known.live.rules}
+    for name in not_filled.get(known.shard, ()):
+        views[name]["not_filled"] = True
+    return {"features": views}
 
 
 def _feature(

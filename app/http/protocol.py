@@ -71,6 +71,7 @@ class DecisionProtocol(HttpToolsProtocol):
         "_head_bytes",
         "_in_head",
         "_last_piece",
+        "_piece_bytes",
         "_refused",
         "_turned_away_s",
         "limits",
@@ -93,7 +94,7 @@ class DecisionProtocol(HttpToolsProtocol):
         self._arriving = False  # between a request's first byte and its last
         self._in_head = False
         self._refused = False
-        self._head_bytes = 0
+        self._head_bytes = self._piece_bytes = 0
         self._body_bytes = 0
         self._first_byte = 0.0
         self._last_piece = 0.0
@@ -117,6 +118,7 @@ class DecisionProtocol(HttpToolsProtocol):
         door = self._door
         if door is not None and door.admission.alert and self._is_turned_away(door, data):
             return
+        self._piece_bytes = len(data)
         super().data_received(data)
         if self._arriving and not self._refused:
             self._came_in_pieces(len(data))
@@ -133,6 +135,10 @@ class DecisionProtocol(HttpToolsProtocol):
         if len(self.headers) > self.limits.header_count:
             self._refuse(Problem("headers_too_large", f"at most {self.limits.header_count} headers"))
             return
+        # Nearly always the head came in one small piece, and weighs no more than that.
+        if (self._piece_bytes > self.limits.head_bytes or self._head_bytes) and self._head_weighs_too_much():
+            self._refuse(Problem("headers_too_large", f"at most {self.limits.head_bytes} bytes"))
+            return
         if self._endpoint is not None and self.url == DIRECT and self._is_direct():
             self.scope["raw_path"] = self.url
             keep_alive = self.parser.should_keep_alive()
@@ -147,6 +153,11 @@ class DecisionProtocol(HttpToolsProtocol):
                 if before is not None and not before.response_started:
                     before.keep_alive = True  # of pipelined requests only the last answer ends the connection
         self._in_head = False  # not before: an address that cannot be parsed is refused here, as a head is
+
+    def _head_weighs_too_much(self) -> bool:
+        """By its names and values: where it ended, only the parser knows."""
+        weight = len(self.url) + sum(len(name) + len(value) + len(b": \r\n") for name, value in self.headers)
+        return weight > self.limits.head_bytes
 
     def _is_direct(self) -> bool:
         """Whether a request is answered past ASGI: an ordinary one, and nothing before it is unanswered."""

@@ -1,5 +1,6 @@
 """`nextbest import`: what another system knows of customers, out of its files and into a running server.
 
+cli         the commands: their options, their exit codes
 rows        a file (NDJSON, CSV, Parquet) as numbered rows
 columns     which column is which field of a customer
 cells       one value as the bundle declares it

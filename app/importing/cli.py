@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from app.commands.ending import TROUBLE_BESIDE_AN_ANSWER, fail
 
 if TYPE_CHECKING:
     from app.importing.command import Told
@@ -151,17 +152,12 @@ def _run(
     from app.importing.trouble import Trouble
 
     if report not in ("table", "json"):
-        _fail("--report is `table` or `json`")
+        fail("--report is `table` or `json`", TROUBLE_BESIDE_AN_ANSWER)
     where = None if dry_run else Where(url, key, patience_s, resume)
     try:
         all_taken = import_files(what, files, told, bundle, where, as_json=report == "json")
     except Trouble as error:
-        _fail(str(error))
+        fail(str(error), TROUBLE_BESIDE_AN_ANSWER)
     except KeyboardInterrupt:
-        _fail("stopped; the same command goes on from here")
+        fail("stopped; the same command goes on from here", TROUBLE_BESIDE_AN_ANSWER)
     raise typer.Exit(0 if all_taken else 1)
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"nextbest: {message}", err=True)
-    sys.exit(2)

@@ -82,7 +82,7 @@ class _Text:
         self.path = path
         self._size = path.stat().st_size or 1
         self._raw = path.open("rb")
-        self.stream: IO[bytes] = gzip.GzipFile(fileobj=self._raw) if packed else self._raw  # type: ignore[assignment]
+        self.stream: IO[bytes] = gzip.GzipFile(fileobj=self._raw) if packed else self._raw  # type: ignore[assignment]  # read as one
 
     def share(self) -> float:
         return min(1.0, self._raw.tell() / self._size)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from typing import Any, cast
 
 from redis import Redis as BlockingRedis
 from redis import Sentinel as BlockingSentinel
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.connection import SSLConnection, parse_url
+from redis.asyncio.connection import AbstractConnection, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.cluster import ClusterNode as BlockingNode
 from redis.cluster import RedisCluster as BlockingCluster
-from redis.exceptions import ConnectionError, NoPermissionError, ResponseError
+from redis.exceptions import ConnectionError, NoPermissionError, RedisError, ResponseError
 
 from app.store.addresses import Address, Kind, parse
 from app.store.cluster_client import ClusterClient
@@ -30,6 +32,8 @@ CONNECTIONS_MAX = 64
 CLUSTER_CONNECTIONS_MAX = 1_000
 #: One of several sentinels that does not answer must not use up the time in which a connect has to be done.
 SENTINEL_TIMEOUT_S = 0.5
+#: Writes that a replaced primary takes are lost; this bounds for how long it is given any.
+ASK_EVERY_S = 0.5
 
 REDIS_VERSION_MIN = (7, 0)
 VALKEY_VERSION_MIN = (7, 2)
@@ -41,7 +45,24 @@ NOT_UNDERSTOOD = ValueError(
 
 
 class SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
-    """Connections to the primary that sentinels name; who comes in a burst waits for a free one."""
+    """Connections to the primary that sentinels name; who comes in a burst waits for a free one.
+
+    They are asked again while connections are in use: a primary that was replaced while it was well does not hear of it
+    for some ten seconds, and a withdrawal that it takes meanwhile is lost.
+    """
+
+    _ask_at_s = 0.0
+
+    async def ensure_connection(self, connection: AbstractConnection) -> None:
+        """See redis-py; one to a former primary leads to the new one. Where no sentinel answers, it stays as it is."""
+        if time.monotonic() >= self._ask_at_s:
+            self._ask_at_s = time.monotonic() + ASK_EVERY_S
+            with contextlib.suppress(RedisError, OSError):
+                await self.get_master_address()  # type: ignore[no-untyped-call]  # redis-py
+        at = (getattr(connection, "host", None), getattr(connection, "port", None))
+        if connection.is_connected and self.master_address not in (None, at):
+            await connection.disconnect()
+        await super().ensure_connection(connection)
 
     async def disconnect(self, inuse_connections: bool = True) -> None:
         """At the end also from the sentinels, which redis-py leaves to whoever asked for the pool."""

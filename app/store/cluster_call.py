@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from hiredis import ReplyError
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 #: Between two attempts while a slot's keys lie at two servers (TRYAGAIN).
 PAUSE_S_MIN, PAUSE_S_MAX = 0.001, 0.02
+WAITAOF = b"WAITAOF"
 _ASKING = pack("ASKING")
 
 
@@ -69,27 +70,36 @@ class Part:
         return code in ("MOVED", "ASK", "TRYAGAIN")
 
     async def _follow(self, got: list[Any]) -> None:
-        """Ask again what was redirected, in order; what waits for the disk of a server, at the one that wrote."""
-        wrote: NodeLink | None = None
+        """Ask again what was redirected, in order."""
+        waits = _waits_of(self._commands, got)
         try:
-            for at, (words, reply) in enumerate(zip(self._commands, got, strict=True)):
-                redirect = redirect_of(reply)
+            for at, words in enumerate(self._commands):
+                redirect = redirect_of(got[at])
                 if redirect is not None:
-                    got[at], wrote = await self._again(words, redirect)
-                elif wrote is not None and words[0] == b"WAITAOF":
-                    (got[at],) = await wrote.call(pack(*words), 1, self._deadline)
+                    wait = waits.get(at)
+                    asked = [words] if wait is None else [words, self._commands[wait.at]]
+                    got[at], *synced = await self._again(asked, redirect)
+                    if wait is not None:
+                        wait.replies.extend(synced)
+            for wait in waits.values():
+                got[wait.at] = merged(WAITAOF, wait.replies)
         except StoreError as error:
-            error.sent = error.sent or any(redirect_of(each) is None for each in got)
+            done = (
+                words[0] != WAITAOF and redirect_of(reply) is None
+                for words, reply in zip(self._commands, got, strict=True)
+            )
+            error.sent = error.sent or any(done)
             if not self.future.done():
                 self.future.set_exception(error)
         else:
             if not self.future.done():
                 self.future.set_result(got)
 
-    async def _again(self, words: Words, redirect: Redirect) -> tuple[Any, NodeLink]:
-        """The reply at last, and whose it is. Raises StoreError."""
+    async def _again(self, asked: list[Words], redirect: Redirect) -> list[Any]:
+        """The replies at last, of a command and of the wait for its disk. Raises StoreError."""
         loop = asyncio.get_running_loop()
-        slot, node, pause_s = slot_of(words), self._asked, PAUSE_S_MIN
+        packed = b"".join(pack(*words) for words in asked)
+        slot, node, pause_s = slot_of(asked[0]), self._asked, PAUSE_S_MIN
         while True:
             if redirect.kind == "TRYAGAIN":
                 await asyncio.sleep(max(0.0, min(pause_s, self._deadline - loop.time())))
@@ -101,14 +111,37 @@ class Part:
             if left_s <= 0 or (node.wire is None and not await node.wait_connected(left_s)):
                 raise StoreTimeout("the slot was on its way to another server", sent=False)
             asking = redirect.kind == "ASK"
-            packed = _ASKING + pack(*words) if asking else pack(*words)
-            *_, reply = await node.call(packed, 1 + asking, self._deadline)
-            following = redirect_of(reply)
+            replies = await node.call(_ASKING + packed if asking else packed, len(asked) + asking, self._deadline)
+            following = redirect_of(replies[asking])
             if following is None:
-                return reply, node
+                return replies[asking:]
             if following.kind == redirect.kind == "MOVED":  # servers that have not heard of each other's word yet
                 await asyncio.sleep(PAUSE_S_MIN)
             redirect = following
+
+
+class _Wait(NamedTuple):
+    """A wait for the disk, which stands behind what was redirected."""
+
+    at: int
+    replies: list[Any]  # of the servers that wrote
+
+
+def _waits_of(commands: list[Words], got: list[Any]) -> dict[int, _Wait]:
+    """For each redirected command the wait that stands behind it, if any. It is asked with the command, in one write:
+    it tells of what its own connection wrote (https://valkey.io/commands/waitaof/), and there may soon be another."""
+    found: dict[int, _Wait] = {}
+    redirected: list[int] = []
+    stayed = False  # whether anything was done where it was asked first
+    for at, (words, reply) in enumerate(zip(commands, got, strict=True)):
+        if words[0] == WAITAOF:
+            found |= dict.fromkeys(redirected, _Wait(at, [reply] if stayed else []))
+            redirected, stayed = [], False
+        elif redirect_of(reply) is not None:
+            redirected.append(at)
+        else:
+            stayed = True
+    return found
 
 
 def in_order(
@@ -138,6 +171,6 @@ def merged(name: bytes, replies: list[Any]) -> Any:
         return error
     if name == b"INFO":
         return max(replies, key=share_used)
-    if name == b"WAITAOF":
+    if name == WAITAOF:
         return [min(each[0] for each in replies), min(each[1] for each in replies)]
     return replies[0]

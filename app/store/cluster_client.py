@@ -12,11 +12,20 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from redis.asyncio.cluster import ClusterPipeline, RedisCluster
-from redis.exceptions import ConnectionError, RedisClusterException
+from redis.exceptions import (
+    AskError,
+    ConnectionError,
+    MovedError,
+    RedisClusterException,
+    RedisError,
+    TryAgainError,
+)
 
 #: Where a pipelined script's first key stands; that of others is their second word.
 _KEY_AT = {"EVAL": 3, "EVALSHA": 3}
 _KEYLESS = ("TIME", "WAITAOF")
+_REDIRECTED = (AskError, MovedError, TryAgainError)
+_NOBODY_S_DISK = [0, 0]  # WAITAOF's answer
 
 
 class ClusterClient(RedisCluster):
@@ -61,7 +70,22 @@ class _Pipeline(ClusterPipeline):
             for each in commands:
                 if each.args[0] == "TIME" and first is not None:
                     each.kwargs["target_nodes"] = self.cluster_client.get_node_from_key(first)
+            waits = [at for at, each in enumerate(commands) if each.args[0] == "WAITAOF"]
+            if waits and not raise_on_error and allow_redirections:
+                return await self._on_disk(list(commands), waits)
             return await super().execute(raise_on_error, allow_redirections)
+
+    async def _on_disk(self, commands: list[Any], waits: list[int]) -> list[Any]:
+        replies = await super().execute(raise_on_error=False, allow_redirections=False)
+        redirected = [at for at, reply in enumerate(replies) if isinstance(reply, _REDIRECTED)]
+        for at in redirected:
+            try:
+                replies[at] = await self.cluster_client.execute_command(*commands[at].args)
+            except RedisError as error:
+                replies[at] = error
+        for at in waits if redirected else ():
+            replies[at] = _NOBODY_S_DISK
+        return replies
 
 
 @contextmanager

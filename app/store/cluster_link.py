@@ -22,7 +22,7 @@ from hiredis import ReplyError
 from app.store.addresses import parse
 from app.store.cluster_call import Part, in_order
 from app.store.cluster_map import ClusterMap, Place, ask_for_slots, slots_at
-from app.store.node_link import NodeLink, OnConnect
+from app.store.node_link import NodeLink, OnConnect, ended, within
 from app.store.resp import pack
 from app.store.slots import ANY, Redirect, Words, commands_of, slot_of
 from app.store.tls import in_words
@@ -79,9 +79,7 @@ class ClusterLink:
         self._task = self._loop.create_task(self._keep_informed(), name="cluster link")
 
     async def wait_connected(self, timeout_s: float) -> bool:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._usable.wait()
+        await within(timeout_s, self._usable)
         return self.connected
 
     def call(self, packed: bytes, replies: int, deadline: float) -> asyncio.Future[list[Any]]:
@@ -101,9 +99,7 @@ class ClusterLink:
             return
         self.last_error = "the link was closed"
         self._usable.clear()
-        while not self._task.done():
-            self._task.cancel()  # more than once: see NodeLink.close
-            await asyncio.wait([self._task], timeout=0.05)
+        await ended(self._task)
         self._task = None
         await asyncio.gather(*self._endings, *(node.close() for node in self._nodes.values()))
         self._nodes.clear()
@@ -190,9 +186,7 @@ class ClusterLink:
                 self._report(error)
             if failures or not self.whole:
                 await asyncio.sleep(min(1.0, LOOK_AGAIN_S * 2 ** min(failures, 4)))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_EVERY_S if self.whole and not failures else LOOK_AGAIN_S):
-                    await self._changed.wait()
+            await within(LOOK_EVERY_S if self.whole and not failures else LOOK_AGAIN_S, self._changed)
             await asyncio.sleep(0.01)  # many redirections come at once: one look answers all
 
     async def _learn(self) -> None:

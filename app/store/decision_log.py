@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.core.decision.ids import DecisionId
-from app.core.decision.record import base_of_record
+from app.core.decision.record import UnreadableRecord, base_of_record
 from app.errors import Problem
 from app.store.keys import Keys
 
@@ -45,7 +45,8 @@ class DecisionLog:
         self._keys = keys
 
     async def find(self, decision: DecisionId) -> Logged | None:
-        """None where the log no longer holds it, or never did."""
+        """None where the log no longer holds it, or never did. Raises UnreadableRecord where it is not found and a
+        record of that moment cannot be read: it may be the one."""
         pointer = await self._pointer(decision)
         if pointer == ABORTED:
             raw = await self._scan(decision, decision.at_ms, decision.at_ms + LATE_MS_MAX)
@@ -67,13 +68,18 @@ class DecisionLog:
         return cast("bytes | None", await self._client.get(name))
 
     async def _scan(self, decision: DecisionId, from_ms: int, until_ms: int) -> bytes | None:
-        start = str(from_ms).encode()
+        start, damaged = str(from_ms).encode(), None
         while True:
             entries = await self._range(decision, start, str(until_ms).encode())
             for _, fields in entries:
                 raw = fields.get(RECORD)
-                if raw is not None and base_of_record(raw) == decision.base:
-                    return raw
+                try:
+                    if raw is not None and base_of_record(raw) == decision.base:
+                        return raw
+                except UnreadableRecord as error:  # the others of its moment can still be found
+                    damaged = error
+            if len(entries) < PAGE and damaged is not None:
+                raise damaged
             if len(entries) < PAGE:
                 return None
             start = b"(" + entries[-1][0]

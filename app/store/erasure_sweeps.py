@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 from redis.asyncio import Redis
 
 from app.core.decision.ids import parse_id, reserved_at_ms
-from app.core.decision.record import heading_of
+from app.core.decision.record import UnreadableRecord, heading_of
 from app.core.erasure import Job, names_one_of
 from app.core.events.entry import decode, decode_letter, encode
 from app.core.events.event import Letter
@@ -274,7 +274,10 @@ def _whose_record(fields: dict[bytes, bytes], of_name: dict[str, Job], bases: di
     aborted = fields.get(ABORTED)
     if aborted is not None:
         return bases.get(aborted.hex())
-    heading = heading_of(fields[RECORD])
+    try:
+        heading = heading_of(fields.get(RECORD, b""))
+    except UnreadableRecord:  # nobody can say whose it is: it goes when the log is trimmed
+        return None
     job = of_name.get(heading.customer)
     if job is None or heading.now_ms > job.erased_ms:
         return None

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from app.core.attribution import Claim, read_claims
 from app.core.decision.ids import id_at, unpack_id
-from app.core.decision.record import Record, bundle_digest_of, decode, heading_of
+from app.core.decision.record import Record, UnreadableRecord, bundle_digest_of, decode, heading_of
 from app.core.erasure import names_one_of
 from app.core.events.entry import decode as decode_event
 from app.core.events.entry import decode_letter
@@ -121,17 +121,26 @@ class ExportReads:
                         found[key.decode()] = _lanes(groups.get(key.decode()), raw)
         return found
 
-    async def decisions(self) -> AsyncIterator[tuple[Record | None, str]]:
+    async def decisions(self) -> AsyncIterator[tuple[Record | UnreadableRecord | None, str]]:
         """Records of the log, the oldest first in each shard, with the shared part of their ids. None: its bundle is no
-        longer in the store."""
+        longer in the store. Of what is so damaged that nobody can say whose it is, there is nothing."""
         with store_errors():
             for shard in self._shards:
                 async for entries in pages(self._client, self._keys.decisions(shard)):
                     for _, fields in entries:
-                        raw = fields.get(RECORD)
-                        if raw is not None and (heading := heading_of(raw)).customer in self._names:
-                            bundle = await self._bundles.get(bundle_digest_of(raw))
-                            yield None if bundle is None else decode(raw, bundle), heading.base
+                        try:
+                            heading = heading_of(fields.get(RECORD, b""))
+                        except UnreadableRecord:
+                            continue
+                        if heading.customer in self._names:
+                            yield await self._record(fields[RECORD]), heading.base
+
+    async def _record(self, raw: bytes) -> Record | UnreadableRecord | None:
+        try:
+            bundle = await self._bundles.get(bundle_digest_of(raw))
+            return None if bundle is None else decode(raw, bundle)
+        except UnreadableRecord as error:
+            return error
 
     async def outcomes(self, base: str, decisions: int) -> tuple[list[Happening], bool]:
         """What happened to what the decisions of a request sent, and whether it was taken back: it was never

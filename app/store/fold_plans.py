@@ -11,7 +11,7 @@ from typing import cast
 import ormsgpack
 from redis.asyncio import Redis
 
-from app.core.features.backfill import Change, Missing, digest_of, lanes_of
+from app.core.features.backfill import Change, Lanes, Missing, digest_of, lanes_of
 from app.core.features.plan import FoldPlan
 from app.store.archive_positions import order
 from app.store.keys import CTL_BACKFILLED, CTL_FOLD_PLANS, Keys
@@ -38,6 +38,18 @@ async def note_plan(link: Link, keys: Keys, plan: FoldPlan, held: Iterable[tuple
         await asked(link, calls)
 
 
+def changes_of(noted: bytes | None, plans: Mapping[str, Lanes]) -> list[Change]:
+    """A shard's changes of plan, by digest. One whose plan is not known folds nothing. Raises ValueError."""
+    pairs = [each.decode().split("@") for each in (noted or b"").split()]
+    return [Change(plans.get(digest, {}), order(position)) for digest, position in pairs]
+
+
+def filled_of(packed: bytes | None) -> dict[str, Missing]:
+    """What was filled of a shard's lanes. Raises ValueError."""
+    lanes = ormsgpack.unpackb(packed) if packed else {}
+    return {name: Missing((at[0], at[1]), kept) for name, (at, kept) in lanes.items()}
+
+
 class FoldPlans:
     """All of these raise redis errors."""
 
@@ -54,8 +66,7 @@ class FoldPlans:
             pipeline.hget(self._keys.worker(shard), "plans")
         found: dict[int, list[Change]] = {}
         for shard, noted in enumerate(await pipeline.execute()):
-            pairs = [each.decode().split("@") for each in (noted or b"").split()]
-            found[shard] = [Change(plans.get(digest, {}), order(position)) for digest, position in pairs]
+            found[shard] = changes_of(noted, plans)
         return found
 
     async def filled(self) -> dict[int, dict[str, Missing]]:
@@ -64,8 +75,7 @@ class FoldPlans:
         found: dict[int, dict[str, Missing]] = {}
         for field, packed in stored.items():
             if field.isdigit():
-                lanes = ormsgpack.unpackb(packed)
-                found[int(field)] = {name: Missing((at[0], at[1]), kept) for name, (at, kept) in lanes.items()}
+                found[int(field)] = filled_of(packed)
         return found
 
     async def began(self, runs: Mapping[int, bytes], now_ms: int) -> dict[int, tuple[bytes, int]]:

@@ -20,7 +20,7 @@ from policy.facts import Contact, ContactKind
 _ID_BYTES = 14
 #: What an outcome adds to a member, in this order: `s` it was sent, `e` the customer opened, clicked or answered it.
 #: Letters of later releases are passed over: they cannot make a contact count less than it did.
-FLAGS = SENT, ENGAGED = b"s", b"e"
+SENT, ENGAGED = b"s", b"e"
 #: Ends of members that are remembered: kinds × lengths of windows, of which nearly all are the usual one or 0.
 _ENDS_MAX = 10_000
 

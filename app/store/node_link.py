@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from hiredis import ReplyError
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, SSLConnection
 
 from app.store.clients import open_pool
 from app.store.resp import pack
@@ -52,6 +52,7 @@ class NodeLink:
         counters: LinkCounters | None = None,
     ) -> None:
         self._pool = open_pool(url, client_name=client_name, reply_timeout_s=HANDSHAKE_TIMEOUT_S)
+        self._over_tls = issubclass(self._pool.connection_class, SSLConnection)
         self._on_connect = on_connect
         self._on_change = on_change
         self.wire: Wire | None = None  # the living connection; None while there is none
@@ -80,9 +81,7 @@ class NodeLink:
 
     async def wait_connected(self, timeout_s: float) -> bool:
         """Whether the link became usable within `timeout_s`."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._usable.wait()
+        await within(timeout_s, self._usable)
         return self.connected
 
     def call(self, packed: bytes, replies: int, deadline: float) -> asyncio.Future[list[Any]]:
@@ -106,11 +105,7 @@ class NodeLink:
             return
         self.wire, self.last_error = None, "the link was closed"  # an end we asked for is no disconnect
         self._usable.clear()
-        while not self._task.done():
-            # More than once: before Python 3.12 `wait_for`, with which redis-py sends, swallows a cancellation that
-            # comes as it ends (https://github.com/python/cpython/issues/86296).
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=0.05)
+        await ended(self._task)
         self._task = None
 
     # Keeping connected
@@ -171,10 +166,26 @@ class NodeLink:
 
     def _report(self, error: Exception) -> None:
         """Say once, not at every attempt, why the store cannot be reached."""
-        reason = in_words(error)
+        reason = in_words(error, over_tls=self._over_tls)
         if reason != self.last_error:
             log.warning("cannot use the store: %s", reason)
         self.last_error = reason
+
+
+async def within(timeout_s: float, event: asyncio.Event) -> None:
+    """Wait for an event, no longer than `timeout_s`."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+
+
+async def ended(task: asyncio.Task[None]) -> None:
+    """Cancel a task that speaks to a store through redis-py, and wait until it has ended."""
+    while not task.done():
+        # More than once: before Python 3.12 `wait_for`, with which redis-py sends, swallows a cancellation that comes
+        # as it ends (https://github.com/python/cpython/issues/86296).
+        task.cancel()
+        await asyncio.wait([task], timeout=0.05)
 
 
 async def _take_over(connection: AbstractConnection, wire: Wire) -> None:

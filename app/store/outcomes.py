@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from hiredis import ReplyError
 from redis.exceptions import RedisError
 
-from app.core.decision.ids import DecisionId, pack_id, parse_id
+from app.core.decision.ids import DecisionId, parse_id
 from app.core.heard import Heard
 from app.core.identity import customer_hash, identity_hash
 from app.core.matching import Sent
@@ -33,7 +33,7 @@ from app.store.keys import Keys
 from app.store.ledger import kind_name
 from app.store.link import Link
 from app.store.profile import MERGE, UnknownField, kind_of_name, merge_of, outcome_field, suppression_field
-from app.store.resp import pack
+from app.store.resp import bulk, command_prefix, pack
 from app.store.scripts import Script
 from app.store.sendings import ID_BYTES, Pointer
 from app.store.wire import StoreError
@@ -41,13 +41,15 @@ from policy.bundle import Bundle
 from policy.codes import SuppressionReason
 from policy.facts import ContactKind
 
+GET = command_prefix(2, "GET")
 OUTCOME = Script.load("outcome.lua", "history.lua", "trim_stream.lua")
 #: How long a piece waits for its replies; the link itself gives up on a silent store after a second.
 PATIENCE_S = 2.0
 #: How long `strict` durability waits for the disk before it answers 503 `durability_unmet`.
 DURABLE_WITHIN_MS = 1_000
-#: Scripts of one pipeline: a sixth of a millisecond of the store's time, then decisions come first.
-SCRIPTS_AT_ONCE = 2
+#: Scripts of one pipeline, and pipelines of them that a process has under way: the store works on one while the next
+#: is on its way. So a decision waits behind half a millisecond of its time, however many tell outcomes at once.
+SCRIPTS_AT_ONCE, PIPELINES_AT_ONCE = 4, 2
 LOOKUPS_AT_ONCE = 40
 #: Of all calls of a process; the others wait, since a withdrawal must not be refused for having come with many.
 PIECES_AT_ONCE = 16
@@ -123,6 +125,7 @@ class OutcomeStore:
         self._entries_max = b"%d" % max(100, stream_bytes // keys.shards // ENTRY_BYTES)
         self._strict = strict
         self._pieces = asyncio.Semaphore(PIECES_AT_ONCE)
+        self._pipelines = asyncio.Semaphore(PIPELINES_AT_ONCE)
         self._count = 0
         self._kind_named = lru_cache(maxsize=4096)(kind_of_name)
         self.hash_key = b""
@@ -134,9 +137,9 @@ class OutcomeStore:
         of, asked = list(dict.fromkeys(decisions)), list(dict.fromkeys(messages))
         whose = list(dict.fromkeys(recipients))
         commands = [pack("TIME")]
-        commands += [pack("GET", self._keys.decision(each.shard, str(each).encode())) for each in of]
-        commands += [pack("GET", key_names.message(each)) for each in asked]
-        commands += [pack("GET", key_names.identity("email_sha256", each)) for each in whose]
+        commands += [GET + bulk(self._keys.decision(each.shard, str(each).encode())) for each in of]
+        commands += [GET + bulk(key_names.message(each)) for each in asked]
+        commands += [GET + bulk(key_names.identity("email_sha256", each)) for each in whose]
         found = await self._asked(commands)
         with understanding():
             (seconds, micros), *rest = found
@@ -187,11 +190,11 @@ class OutcomeStore:
                 flat = next(replies)
                 released = zip(flat[::2], flat[1::2], strict=True)
                 ends += [(field[1:], kind_id) for field, kind_id in released if field[:1] == b"c" and len(field) == 15]
-            found[name] = [
-                (Sent(decision, kind.channel), kind_id)
-                for decision, kind_id in ends
-                if (kind := await self.kind(kind_id)) is not None
-            ]
+                found[name] = [
+                    (Sent(decision, kind.channel), kind_id)
+                    for decision, kind_id in ends
+                    if (kind := await self.kind(kind_id)) is not None
+                ]
         return found
 
     async def kind(self, kind_id: bytes) -> ContactKind | None:
@@ -230,9 +233,11 @@ class OutcomeStore:
         for start in range(0, len(writes), SCRIPTS_AT_ONCE):
             piece = writes[start : start + SCRIPTS_AT_ONCE]
             commands = [self._command(each, each.customer, told, now_ms) for each in piece]
-            for write, reply in zip(piece, await self._run(commands), strict=True):
-                with understanding():
-                    applied.append(await self._settled(write, reply, told, now_ms))
+            replies = await self._run(commands)
+            with understanding():
+                applied += [
+                    await self._settled(write, reply, told, now_ms) for write, reply in zip(piece, replies, strict=True)
+                ]
         if self._strict and writes:
             await self._on_disk()
         return applied
@@ -270,14 +275,14 @@ class OutcomeStore:
         kind = None if not write.kind_id else self._fields.name_of(write.kind_id)
         # The hour of the decision, not of the outcome: the watch compares complaints with the mails they are about.
         counted_ms = now_ms if decision is None else decision.at_ms
-        packed = b"" if decision is None else pack_id(str(decision))
+        name, packed = (b"", b"") if decision is None else (str(decision).encode(), decision.packed)
         fingerprint = outcome.fingerprint()
         watched = self._watched(kind, heard) if decision is not None else b""
         self._count += 1
         return pack(
             "EVALSHA", OUTCOME.sha, KEYS_OF_SCRIPT,
             names.profile, names.ledger,
-            keys.mail(customer) if decision is None else keys.outcomes(names.shard, str(decision).encode()),
+            keys.mail(customer) if decision is None else keys.outcomes(names.shard, name),
             keys.variants(names.shard), keys.history(customer), keys.mail(customer), keys.outcome_stream(names.shard),
             keys.events(names.shard), keys.watch(names.shard, counted_ms // HOUR_MS), keys.worker(names.shard),
             packed,
@@ -304,18 +309,22 @@ class OutcomeStore:
             heard.message or b"",
             _bounced(heard, packed, fingerprint, now_ms) if follows.soft else b"",
             *self._soft,
-            suppression_field(
-                self._kind_named(kind).channel if kind else heard.channel, SuppressionReason.SOFT_BOUNCES
-            ),
+            self._soft_bounced(kind, heard) if follows.soft else b"",
             b"" if self._count % TRIM_EVERY else self._entries_max,
             customer,
             heard.provider,
             outcome.smtp_code or b"",
-            b"" if decision is None else str(decision),
+            name,
             write.event(customer),
             watched,
             *moved,
         )  # fmt: skip
+
+    def _soft_bounced(self, kind: str | None, heard: Heard) -> bytes:
+        """The suppression that too many of them set."""
+        return suppression_field(
+            self._kind_named(kind).channel if kind else heard.channel, SuppressionReason.SOFT_BOUNCES
+        )
 
     def _watched(self, kind: str | None, heard: Heard) -> bytes:
         """Under what the deliverability watch counts it; nothing where nobody looks."""
@@ -328,6 +337,10 @@ class OutcomeStore:
 
     async def _run(self, commands: Sequence[bytes]) -> list[Any]:
         """Run scripts, again where the store has forgotten them: those have not run."""
+        async with self._pipelines:
+            return await self._run_now(commands)
+
+    async def _run_now(self, commands: Sequence[bytes]) -> list[Any]:
         replies = await self._replies(commands)
         again = [
             i for i, each in enumerate(replies) if isinstance(each, ReplyError) and str(each).startswith("NOSCRIPT")

@@ -49,7 +49,7 @@ class Script:
 
         With `on_disk_within_ms` the store is asked, on the same connection, to answer only when its append-only file is
         synced (WAITAOF, Redis and Valkey ≥ 7.2); a store that cannot do so answers not on disk, and so does a cluster
-        of which a slot has moved meanwhile.
+        that redirected any of it.
         """
         replies = await self._pipelined(client, calls, on_disk_within_ms)
         unknown = [i for i, reply in enumerate(replies[: len(calls)]) if isinstance(reply, NoScriptError)]
@@ -73,13 +73,11 @@ class Script:
         pipeline = client.pipeline(transaction=False)
         for keys, args in calls:
             pipeline.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
-        before = await _primaries_of(client, calls) if on_disk_within_ms else []
-        for at in before:  # redis-py sends what one server gets over one connection, in this order
+        for at in (
+            await _primaries_of(client, calls) if on_disk_within_ms else ()
+        ):  # redis-py sends what one server gets over one connection, in this order
             pipeline.execute_command("WAITAOF", 1, 0, on_disk_within_ms, **at)
-        replies = await pipeline.execute(raise_on_error=False)
-        if before != [{}] and before != (await _primaries_of(client, calls) if before else []):
-            return replies[: len(calls)]
-        return replies
+        return list(await pipeline.execute(raise_on_error=False))
 
 
 async def _primaries_of(client: Redis, calls: Sequence[Call]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 from redis.asyncio import Redis
 
 from app.core.decision.ids import DecisionId, pack_id
-from app.core.decision.record import bundle_digest_of, decode
+from app.core.decision.record import UnreadableRecord, bundle_digest_of, decode
 from app.core.outcomes import Sending, sending_of
 from app.errors import Problem
 from app.store.bundles import BundleArchive
@@ -73,12 +73,16 @@ class Sendings:
         return sending
 
     async def _from_the_log(self, decision: DecisionId, aborted: bool) -> Sending | None:
-        """By the record; None where it, or its bundle, is gone."""
-        logged = await self._log.find(decision)
-        bundle = None if logged is None else await self._bundles.get(bundle_digest_of(logged.raw))
-        if logged is None or bundle is None:
+        """By the record; None where it, or its bundle, is gone, or it cannot be read: what is told must still stop
+        whom it concerns."""
+        try:
+            logged = await self._log.find(decision)
+            bundle = None if logged is None else await self._bundles.get(bundle_digest_of(logged.raw))
+            if logged is None or bundle is None:
+                return None
+            record = decode(logged.raw, bundle)
+        except UnreadableRecord:
             return None
-        record = decode(logged.raw, bundle)
         sending = sending_of(record, decision.place, aborted) if decision.place < len(record.decisions) else None
         if sending is None:
             raise Problem("nothing_sent", "this decision sent nothing, so nothing can have happened to its message")

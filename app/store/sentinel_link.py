@@ -12,11 +12,8 @@ import contextlib
 
 from redis.exceptions import RedisError
 
-from app.store.clients import SentinelPool
-from app.store.node_link import NodeLink
-
-#: Writes that a replaced primary takes are lost; this bounds for how long it is given any.
-ASK_EVERY_S = 0.5
+from app.store.clients import ASK_EVERY_S, SentinelPool
+from app.store.node_link import NodeLink, ended
 
 
 class SentinelLink(NodeLink):
@@ -31,8 +28,7 @@ class SentinelLink(NodeLink):
 
     async def close(self) -> None:
         if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.wait([self._watching])
+            await ended(self._watching)
             self._watching = None
         await super().close()
         await self._pool.disconnect()

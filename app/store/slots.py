@@ -54,4 +54,6 @@ def redirect_of(reply: Any) -> Redirect | None:
     if kind not in ("MOVED", "ASK") or len(rest) < 2:
         return None
     host, _, port = rest[1].rpartition(":")
+    if not port.isdecimal():
+        return None
     return Redirect(kind, "" if host == "?" else host.strip("[]"), int(port))

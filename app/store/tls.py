@@ -41,14 +41,24 @@ def check_tls(url: str) -> None:
         raise ValueError("a certificate needs its key: `ssl_certfile` and `ssl_keyfile` go together")
 
 
-def in_words(error: BaseException) -> str:
-    """What went wrong with a connection, for an operator."""
+#: Alerts by which a server says what it thinks of our certificate (RFC 8446, 6.2), as OpenSSL names them.
+_ALERTS = ("CERTIFICATE_REQUIRED", "ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_CA", "ALERT_HANDSHAKE_FAILURE")
+_WANTED = "name one that it trusts with `?ssl_certfile=/path/own.pem&ssl_keyfile=/path/own.key`"
+
+
+def in_words(error: BaseException, *, over_tls: bool = False) -> str:
+    """What went wrong with a connection, for an operator. `over_tls`: it was to be one over TLS."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return _of_certificate(cause)
+        if isinstance(cause, ssl.SSLError) and (cause.reason or "").endswith(_ALERTS):
+            return f"the store wants a certificate of ours ({_reason(cause)}): {_WANTED}"
         if isinstance(cause, ssl.SSLError):
             return f"TLS with the store failed ({_reason(cause)}): does it speak TLS, and does it want a certificate?"
+        if over_tls and isinstance(cause, ConnectionResetError | ConnectionAbortedError | EOFError):
+            # What a server that refuses a client's certificate looks like where its alert is lost with the connection.
+            return f"the store ended the connection before it answered: does it want a certificate of ours? {_WANTED}"
         cause = cause.__cause__ or cause.__context__
     return str(error) or type(error).__name__
 

@@ -46,7 +46,7 @@ class WebhookStore:
                 item = orjson.dumps(puzzle.item)
                 fields = {"provider": provider, "code": puzzle.code, "type": puzzle.raw_type}
                 fields["item"] = item.decode() if len(item) <= PUZZLE_BYTES_MAX else "{}"
-                pipeline.xadd(CTL_WEBHOOK_PUZZLES, fields, maxlen=PUZZLES_KEPT, approximate=True)  # type: ignore[arg-type]
+                pipeline.xadd(CTL_WEBHOOK_PUZZLES, fields, maxlen=PUZZLES_KEPT, approximate=True)  # type: ignore[arg-type]  # texts, as redis-py takes
             pipeline.expire(CTL_WEBHOOK_PUZZLES, PUZZLES_KEPT_S)
             await pipeline.execute()
 

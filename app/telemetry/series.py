@@ -132,6 +132,9 @@ SWITCHES_OFF = Family("switches_off", "gauge", "Kill switches in force in a work
 CONTROL_AGE_SECONDS = Family(
     "control_age_seconds", "gauge", "Age of what a worker knows of kill switches; from 5 s on it suppresses marketing."
 )
+FEATURES_NOT_FILLED = Family(
+    "features_not_filled", "gauge", "Features that a worker does not use, since they lack events that passed."
+)
 CUSTOMERS_WRITTEN = Family("customers_written_total", "counter", "Customer documents written.")
 BATCH_LINES = Family(
     "batch_lines_total", "counter", "Lines of batch requests.", ("result",), _each(("answered", "problem")), at_most=8
@@ -199,7 +202,7 @@ FAMILIES: tuple[Family, ...] = (
     COMMIT_CONFLICTS, COMMIT_UNKNOWN, DEGRADED, MODEL_RUNS, MODEL_FAILURES, PROBLEMS, SHED, REQUESTS_IN_FLIGHT,
     STORE_CONNECTED, CUSTOMERS_WRITTEN, BATCH_LINES, IDEMPOTENT_REPLAYS, RELEASES, SPANS_DROPPED,
     SWITCHES_OFF, CONTROL_AGE_SECONDS, EVENTS, EVENT_PROPERTIES_DROPPED, WEBHOOK_ITEMS, WEBHOOKS_REFUSED,
-    WORKER_EVENTS, WORKER_SHARDS, WORKER_LAG_MS,
+    FEATURES_NOT_FILLED, WORKER_EVENTS, WORKER_SHARDS, WORKER_LAG_MS,
     IDENTITIES, REWARDS, UNSUBSCRIBE_REQUESTS, WEBHOOK_LAG, CONVERSIONS, QUEUE_DELAY_SECONDS,
 )  # fmt: skip
 BY_NAME = {family.name: family for family in FAMILIES}

@@ -23,11 +23,6 @@ class TraceContext(NamedTuple):
     parent_id: int  # 8 bytes
     sampled: bool
 
-    @property
-    def trace_id_hex(self) -> str:
-        """As other tools write and search it."""
-        return f"{self.trace_id:032x}"
-
 
 def trace_context(header: bytes | None) -> TraceContext:
     """The caller's context when the header is well formed, a new one otherwise."""

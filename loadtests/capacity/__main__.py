@@ -35,11 +35,15 @@ def main(
     decisions: Annotated[
         int, typer.Option(parser=count, metavar="N", help="Decisions a second at the busiest.")
     ] = "1k",  # type: ignore[assignment]  # parsed
-    busy: Annotated[float, typer.Option(help="The day's mean rate over the busiest.")] = USUAL.busy,
-    keyed: Annotated[float, typer.Option(help="Share of decisions with an Idempotency-Key.")] = USUAL.keyed,
-    events: Annotated[float, typer.Option(help="Events a customer and day.")] = USUAL.events_a_day,
-    sends: Annotated[float, typer.Option(help="Sends a customer and day.")] = USUAL.sends_a_day,
-    log_minutes: Annotated[float, typer.Option(help="How long the archiver may be away.")] = USUAL.log_minutes,
+    busy: Annotated[float, typer.Option(min=0, max=1, help="The day's mean rate over the busiest.")] = USUAL.busy,
+    keyed: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of decisions with an Idempotency-Key.")
+    ] = USUAL.keyed,
+    events: Annotated[float, typer.Option(min=0, help="Events a customer and day.")] = USUAL.events_a_day,
+    sends: Annotated[float, typer.Option(min=0, help="Sends a customer and day.")] = USUAL.sends_a_day,
+    log_minutes: Annotated[
+        float, typer.Option(min=0, help="Minutes that the archiver may be away.")
+    ] = USUAL.log_minutes,
     publishing: Annotated[bool, typer.Option("--publish", help=f"Write the table of {PAGE.name}.")] = False,
 ) -> None:
     """Say what a deployment needs, from what was measured."""

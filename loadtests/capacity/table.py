@@ -6,7 +6,7 @@ from pathlib import Path
 
 from loadtests.capacity import measured
 from loadtests.capacity.measured import Measured
-from loadtests.capacity.model import GIB, Needed, Wanted, needed
+from loadtests.capacity.model import Needed, Wanted, needed
 
 PAGE = Path(__file__).parents[2] / "docs" / "scaling.md"
 BEGIN, END = "<!-- capacity: begin -->", "<!-- capacity: end -->"
@@ -75,7 +75,7 @@ def in_words(wanted: Wanted, found: Needed) -> list[tuple[str, str]]:
         ),
         ("NEXTBEST_SHARDS", f"{found.shards}"),
         ("store CPU at the busiest moment", f"{found.store_cores:.2g} cores"),
-        ("store memory", f"{size(found.memory_bytes)}, {found.memory_bytes / found.primaries / GIB:.3g} GiB a primary"),
+        ("store memory", f"{size(found.memory_bytes)}, {size(found.memory_bytes / found.primaries)} a primary"),
         *memory,
         ("NEXTBEST_DECISION_LOG_BYTES", f"{size(found.memory['decision log'])}: {wanted.log_minutes:g} minutes"),
         ("decision log", f"{size(found.decision_log_bytes_s)}/s"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def profile(known: FieldRegistry) -> list[bytes]:
     return [*fields, b"@" + known.id_of("o:growth"), b"1700000000000"]
 
 
-def answer(parts: list[bytes | None]) -> bytes:
+def answer(parts: Sequence[bytes | None]) -> bytes:
     return b"*%d\r\n" % len(parts) + b"".join(b"$-1\r\n" if part is None else bulk(part) for part in parts)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import gevent  # type: ignore[import-untyped]  # it ships no types
 from gevent import get_hub
-from gevent.queue import SimpleQueue  # type: ignore[import-untyped]
+from gevent.queue import SimpleQueue  # type: ignore[import-untyped]  # it ships no types
 
 from loadtests.clock import Timer, now_ns
 from loadtests.mix.schedule import Arrival, Kind

@@ -9,168 +9,63 @@ is pinned: servers, store and driver share the cores that there are.
 
 from __future__ import annotations
 
-import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from statistics import median
-from typing import Annotated, Any
+from typing import Annotated
 
-import httpx
-import psutil
-import redis
 import typer
 
 from loadtests.capacity.table import PAGE
 from loadtests.lines import UNPINNED, Line, console, store_version, tell
-from loadtests.nodes.drive import Drive, driver
-from loadtests.standard.job import BUNDLE, decide_body, walk
-from loadtests.standard.machine import cores, describe, require_linux, usage
-from loadtests.standard.measure import is_model_send
-from loadtests.standard.servers import (
-    HOST,
-    CannotStart,
-    Server,
-    free_port,
-    load_project,
-    project_env,
-    started,
-    valkey,
-)
+from loadtests.nodes.stage import Round, Serving, Stage, stage
+from loadtests.standard.machine import cores, describe, require_linux
+from loadtests.standard.servers import CannotStart
 
 NODES = (1, 2, 4)
-CONNECTIONS = 32  # over all nodes; eight at least for each
+#: For each node: decisions under way share writes and model runs, so that one costs a node with fewer of them more,
+#: whatever other nodes do.
+CONNECTIONS_A_NODE = 16
+CONNECTIONS = 32  # of one worker, and of two together: they are one server to whoever calls it
 WANTED = 1.4  # two workers over one
 
 
-@dataclass(frozen=True, slots=True)
-class Round:
-    """What one measurement came to. µs are of processor time a decision."""
-
-    rate: float
-    server_us: float
-    store_us: float
-    driver_us: float
-    conflicts: float  # a million decisions
-    failed: int
-    cores: float  # that everything used together
-
-
-@dataclass(slots=True)
-class Stage:
-    """One store with the standard customers."""
-
-    folder: Path
-    url: str
-    store: redis.Redis
-    store_process: psutil.Process
-    bodies: Sequence[bytes]
-    drive: Drive
-    seconds: int
-
-    @contextmanager
-    def serving(self, count: int, workers: int = 1) -> Iterator[list[Server]]:
-        """So many servers, ready, warm, and known to do the job."""
-        with ExitStack() as stack:
-            ports = [free_port() for _ in range(count)]
-            run = [sys.executable, "-c", "from app.cli import main; main()", "serve", "--bundle", str(BUNDLE)]
-            env = project_env(self.url) | {"NEXTBEST_EVENT_WORKER": "false"}
-            servers = [
-                stack.enter_context(
-                    started(
-                        f"node-{port}",
-                        [*run, "--host", HOST, "--port", str(port), "--workers", str(workers)],
-                        port,
-                        core=None,
-                        logs=self.folder,
-                        env=env,
-                    )
-                )
-                for port in ports
-            ]
-            for server in servers:
-                if not is_model_send(ask(server.port, self.bodies[0])):
-                    raise CannotStart("an answer is not the standard job's")
-            self.drive(ports, self.bodies, CONNECTIONS, 1, self.folder)
-            yield servers
-
-    def measure(self, servers: Sequence[Server]) -> Round:
-        """One round over all of them."""
-        ports = [server.port for server in servers]
-
-        def clocks() -> tuple[float, float, float]:
-            conflicts = sum(metric(port, "commit_conflicts_total") for port in ports)
-            return sum(server.usage().cpu_s for server in servers), usage(self.store_process).cpu_s, conflicts
-
-        before = clocks()
-        driven = self.drive(ports, self.bodies, CONNECTIONS, self.seconds, self.folder)
-        after = clocks()
-        answers = max(driven.answers, 1)
-        server_s, store_s = after[0] - before[0], after[1] - before[1]
-        return Round(
-            rate=driven.rate,
-            server_us=server_s / answers * 1e6,
-            store_us=store_s / answers * 1e6,
-            driver_us=driven.cpu_s / answers * 1e6,
-            conflicts=(after[2] - before[2]) / answers * 1e6,
-            failed=driven.failed,
-            cores=(server_s + store_s + driven.cpu_s) / driven.seconds,
-        )
-
-
-@contextmanager
-def stage(seconds: int) -> Iterator[tuple[Stage, str]]:
-    """Raises CannotStart. Beside it the driver's name."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nextbest-bench-")))
-        store, url = stack.enter_context(valkey(folder, cores().driver))
-        process = psutil.Process(int(store.info("server")["process_id"]))
-        process.cpu_affinity([])  # wherever the system likes
-        bodies = [decide_body(str(key)) for key in walk()]
-        name, drive = driver()
-        on = Stage(folder, url, store, process, bodies, drive, seconds)
-        port = free_port()
-        run = [sys.executable, "-c", "from app.cli import main; main()", "serve", "--bundle", str(BUNDLE)]
-        loader = started("loader", [*run, "--port", str(port)], port, core=None, logs=folder, env=project_env(url))
-        with loader:
-            load_project(port)
-        yield on, name
-
-
-def ask(port: int, body: bytes) -> Any:
-    return httpx.post(f"http://{HOST}:{port}/v1/decide", content=body, timeout=10).json()
-
-
-def metric(port: int, name: str) -> float:
-    """The sum of a metric's series."""
-    text = httpx.get(f"http://{HOST}:{port}/metrics", timeout=10).text
-    return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(f"nextbest_{name}"))
+def in_turns(on: Stage, serving: Sequence[Serving], rounds: int) -> list[list[Round]]:
+    """The rounds of each. Ledgers grow meanwhile, and other work comes and goes: neighbours in time share both."""
+    found: list[list[Round]] = [[] for _ in serving]
+    for number in range(rounds):
+        turn = list(zip(serving, found, strict=True))
+        for each, rounds_of in turn if number % 2 == 0 else reversed(turn):
+            rounds_of.append(on.measure(each))
+    return found
 
 
 def nodes(on: Stage, rounds: int) -> list[Line]:
-    """One, two and four servers, in turns."""
-    lines, first = [], 0.0
-    for count in NODES:
-        with on.serving(count) as servers:
-            found = [on.measure(servers) for _ in range(rounds)]
-        server_us, store_us = median(each.server_us for each in found), median(each.store_us for each in found)
-        first = first or server_us
-        lines += [
-            Line(
-                f"{count} node{'s' * (count > 1)}: decisions/s",
-                "",
-                f"{median(each.rate for each in found):,.0f}, on {median(each.cores for each in found):.2f} cores",
-                None,
-                {"rounds": [asdict(each) for each in found]},
-            ),
-            Line("… CPU µs a decision: servers, store, driver", "", in_us(found), None),
-            Line("… servers' over one node's", "", f"{server_us / first:.2f} ×", None, {"store_us": store_us}),
-            Line("… conflicts of a million decisions", "", f"{median(each.conflicts for each in found):.0f}", None),
-            Line("… failed", "0", f"{sum(each.failed for each in found)}", not any(each.failed for each in found)),
-        ]
-    return lines
+    """One, two and four servers."""
+    with ExitStack() as stack:
+        serving = [stack.enter_context(on.serving(count, count * CONNECTIONS_A_NODE)) for count in NODES]
+        found = in_turns(on, serving, rounds)
+    return [line for count, each in zip(NODES, found, strict=True) for line in of_nodes(count, each, found[0])]
+
+
+def of_nodes(count: int, found: Sequence[Round], alone: Sequence[Round]) -> list[Line]:
+    """`alone`: the rounds of one node."""
+    over_one = median(many.server_us / one.server_us for many, one in zip(found, alone, strict=True))
+    failed = sum(each.failed for each in found)
+    return [
+        Line(
+            f"{count} node{'s' * (count > 1)}: decisions/s",
+            "",
+            f"{median(each.rate for each in found):,.0f}, on {median(each.cores for each in found):.2f} cores",
+            None,
+            {"rounds": [asdict(each) for each in found]},
+        ),
+        Line("… CPU µs a decision: servers, store, driver", "", in_us(found), None),
+        Line("… servers' over one node's", "", f"{over_one:.2f} ×", None),
+        Line("… conflicts of a million decisions", "", f"{median(each.conflicts for each in found):.0f}", None),
+        Line("… failed", "0", f"{failed}", not failed),
+    ]
 
 
 def in_us(found: Sequence[Round]) -> str:
@@ -179,16 +74,12 @@ def in_us(found: Sequence[Round]) -> str:
 
 
 def workers(on: Stage, rounds: int) -> list[Line]:
-    """Two workers beside one, in turns."""
-    ones: list[Round] = []
-    twos: list[Round] = []
-    with on.serving(1, workers=1) as one, on.serving(1, workers=2) as two:
-        for number in range(rounds):
-            turn = [(ones, one), (twos, two)] if number % 2 == 0 else [(twos, two), (ones, one)]
-            for rounds_of, servers in turn:
-                rounds_of.append(on.measure(servers))
+    """Two workers beside one."""
+    with on.serving(1, CONNECTIONS, workers=1) as one, on.serving(1, CONNECTIONS, workers=2) as two:
+        ones, twos = in_turns(on, (one, two), rounds)
     ratios = sorted(b.rate / a.rate for a, b in zip(ones, twos, strict=True))
     ratio = median(ratios)
+    failed = sum(each.failed for each in (*ones, *twos))
     bound = f"{median(each.cores for each in ones):.2f} and {median(each.cores for each in twos):.2f}"
     return [
         Line("--workers 1: decisions/s", "", f"{median(each.rate for each in ones):,.0f}; µs {in_us(ones)}", None),
@@ -202,11 +93,12 @@ def workers(on: Stage, rounds: int) -> list[Line]:
         ),
         Line("… cores that everything used, of those there are", "", bound, None),
         Line("… the most that two cores allow", "", f"{ceiling(ones):.2f} ×", None),
+        Line("… failed", "0", f"{failed}", not failed),
     ]
 
 
 def ceiling(ones: Sequence[Round]) -> float:
-    """Two cores full, over one worker's core full, where a decision costs store and driver the same."""
+    """Two cores full, over one worker's core full, if a decision costs server, store and driver the same in both."""
     server, beside = (
         median(each.server_us for each in ones),
         median(each.store_us + each.driver_us for each in ones),

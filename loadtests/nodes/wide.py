@@ -24,7 +24,7 @@ from loadtests.driver import Target, http_request
 from loadtests.lines import Line, console, store_version, tell
 from loadtests.standard.job import BUNDLE, walk
 from loadtests.standard.machine import describe, require_linux
-from loadtests.standard.measure import Contestant, is_model_send
+from loadtests.standard.measure import Contestant, NotTheJob, is_model_send
 from loadtests.standard.servers import (
     HOST,
     CannotStart,
@@ -103,7 +103,7 @@ def main(
             machine = describe(store_version(on.store), on.cores)
             one = contestant(on)
             found = [on.meter.closed(one, CONNECTIONS) for _ in range(rounds)]
-    except CannotStart as error:
+    except (CannotStart, NotTheJob) as error:
         raise SystemExit(str(error)) from error
     rate = median(each.rate for each in found)
     failed = sum(sum(each.failures.values()) for each in found)

@@ -9,18 +9,17 @@ loop; then 1.5, 2 and 4 times as many requests fall due, evenly, whatever the se
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
+import math
 import time
-from collections.abc import Coroutine
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import uvloop
 from rich.console import Console
 
-from loadtests.driver import Tally, Target, closed_loop, http_request, open_loop
+from loadtests.driver import Target, http_request
+from loadtests.lean import drive
 from loadtests.overload import report
 from loadtests.overload.results import FACTORS, Calm, Found, Results
 from loadtests.overload.tally import Overload
@@ -37,13 +36,13 @@ CONNECTIONS = 1024
 #: What a message on a page may take (the demo's placement); the job's own 200 ms would leave room for a long line.
 BUDGET_MS = 100
 PEAK_AT = (16, 64)
-CALM_EVERY_S, CALM_WITHIN_S = 0.02, 10.0
+CALM_WITHIN_S = 10.0
 
 
 def carry_out(on: Stage, seconds: float, peak_s: float, console: Console) -> Results:
     project = add_loaded_project(on)[0]
     target = overload_target(project)
-    peak = max(_run(closed_loop(target, c, warm_up_s=1.0, seconds=peak_s)).rate for c in PEAK_AT)
+    peak = max(_closed(target, c, peak_s) for c in PEAK_AT)
     console.print(f"peak: {peak:,.0f} decisions/s", highlight=False)
     found = []
     for factor in FACTORS:
@@ -74,20 +73,13 @@ def measured(on: Stage, project: Contestant, target: Target, factor: float, peak
     def edge() -> None:
         clocks.append((project.server.usage().cpu_s, usage(on.meter.store).cpu_s, own_cpu_s()))
 
-    drive = open_loop(
-        target,
-        peak * factor,
-        warm_up_s=min(2.0, seconds / 4),
-        seconds=seconds,
-        edge=edge,
-        connections=CONNECTIONS,
-        tally=tally,
+    sent = drive(
+        target, CONNECTIONS, peak * factor, tally.add, warm_up_s=min(2.0, seconds / 4), seconds=seconds, edge=edge
     )
-    _run(drive)
     calm = _calm(target, peak)
     before, after = clocks
     server_s, store_s, driver_s = (b - a for a, b in zip(before, after, strict=True))
-    return Found.of(factor, peak, tally, seconds, server_s, store_s, driver_s, calm)
+    return Found.of(factor, peak, tally, sent, seconds, server_s, store_s, driver_s, calm)
 
 
 def _calm(target: Target, peak: float) -> Calm:
@@ -95,15 +87,17 @@ def _calm(target: Target, peak: float) -> Calm:
     begun = time.monotonic()
     while time.monotonic() - begun < CALM_WITHIN_S:
         tally = Overload(budget_ns=BUDGET_MS * 1_000_000)
-        _run(open_loop(target, peak / 2, warm_up_s=0.0, seconds=0.25, tally=tally))
+        drive(target, PEAK_AT[-1], peak / 2, tally.add, warm_up_s=0.0, seconds=0.25)
         if tally.answers and tally.useful == tally.answers:
             return Calm(time.monotonic() - begun)
     return Calm(None)
 
 
-def _run(drive: Coroutine[Any, Any, Tally]) -> Tally:
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(drive)
+def _closed(target: Target, connections: int, seconds: float) -> float:
+    """Useful answers a second with so many requests under way at all times."""
+    tally = Overload(budget_ns=BUDGET_MS * 1_000_000)
+    drive(target, connections, math.inf, tally.add, warm_up_s=1.0, seconds=seconds)
+    return tally.useful / seconds
 
 
 def main(

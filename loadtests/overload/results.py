@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from loadtests.latency import nearest_rank
+from loadtests.lean import Sent
 from loadtests.overload.tally import Overload
 from loadtests.standard.machine import Machine
 
@@ -27,7 +28,8 @@ class Calm(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One load. Rates are per second, latencies in ms and from when a request was due."""
+    """One load. Rates are per second, latencies in ms: from when a request was sent, or due, where no connection was
+    free to send it."""
 
     factor: float
     asked: float
@@ -56,13 +58,13 @@ class Found:
         factor: float,
         peak: float,
         tally: Overload,
+        sent: Sent,
         seconds: float,
         server_s: float,
         store_s: float,
         driver_s: float,
         calm: Calm,
     ) -> Found:
-        refused = tally.failures["503"]
         return cls(
             factor=factor,
             asked=peak * factor,
@@ -70,15 +72,15 @@ class Found:
             goodput=tally.useful / seconds / peak,
             late=tally.late / seconds,
             undecided=tally.undecided / seconds,
-            refused=refused / seconds,
-            other=sum(tally.failures.values()) - refused,
+            refused=tally.refused / seconds,
+            other=tally.other.total(),
             rude=tally.rude,
             p50=_ms(tally.latencies_ns, 0.5),
             p99=_ms(tally.latencies_ns, 0.99),
             worst=_ms(tally.latencies_ns, 1.0),
             refusal_p50=_ms(tally.refusals_ns, 0.5),
             refusal_p99=_ms(tally.refusals_ns, 0.99),
-            driver_late_p99=_ms(tally.late_ns, 0.99),
+            driver_late_p99=_ms(sent.late_ns, 0.99),
             server_share=server_s / seconds,
             store_share=store_s / seconds,
             driver_share=driver_s / seconds,
@@ -87,7 +89,7 @@ class Found:
         )
 
 
-def _ms(values_ns: list[int], share: float) -> float:
+def _ms(values_ns: Sequence[int], share: float) -> float:
     return nearest_rank(sorted(values_ns), share) / 1e6 if values_ns else 0.0
 
 

@@ -15,6 +15,7 @@ import uvloop
 
 from loadtests.driver import Tally, Target, closed_loop, http_request, open_loop
 from loadtests.latency import Percentiles, curve, nearest_rank, percentiles
+from loadtests.priority import ahead_of_others
 from loadtests.standard.job import decide_body, walk
 from loadtests.standard.machine import Usage, own_cpu_s, usage
 from loadtests.standard.servers import HOST, Server
@@ -117,7 +118,7 @@ class Meter:
     def _measured(
         self, one: Contestant, loop: Loop, label: str, load: float, run: Drive, clocks: _Edges
     ) -> Measurement:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with ahead_of_others(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             tally: Tally = runner.run(run)
         share = job_share(one, tally)
         before, after = clocks.taken

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -150,7 +150,7 @@ class Feature(Authored):
     doc: str = Field("", description="what it means, for readers")
 
     @property
-    def fold(self) -> str:
+    def fold(self) -> FoldName:
         """Name of the fold."""
         return next(name for name in FOLDS if getattr(self, name) is not None)
 
@@ -200,7 +200,7 @@ class Feature(Authored):
             raise refuse("missing_field", "`sessions` need a window of at most 90 days", "add `window: 30d`")
 
 
-FOLDS = (
+FoldName: TypeAlias = Literal[
     "count",
     "sum",
     "affinity",
@@ -215,7 +215,8 @@ FOLDS = (
     "rate",
     "sessions",
     "hours",
-)
+]
+FOLDS: tuple[FoldName, ...] = get_args(FoldName)
 #: Folds that compute with the numbers of a property.
 NUMERIC_FOLDS = frozenset({"sum", "mean", "min", "max"})
 SESSIONS_WINDOW_S_MAX = 90 * 86_400

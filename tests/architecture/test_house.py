@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LOCKS = sorted(ROOT.glob("requirements*.lock"))
 PIN = re.compile(r"[a-z0-9-]+==[\w.!+]+( ; [^\\]+)?( \\)?\Z")
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?\Z")
+#: One that ends its line, with no words behind it.
+SUPPRESSION = re.compile(r"# (noqa(: ?[A-Z0-9, ]+)?|type: ignore(\[[a-z, -]+\])?) *\Z")
 
 
 def test_there_are_locks_for_serving_developing_and_building() -> None:
@@ -56,6 +58,18 @@ def test_every_direct_dependency_is_locked_and_gives_its_reason() -> None:
 def test_every_setting_is_in_the_operator_s_guide() -> None:
     guide = (ROOT / "docs" / "operations.md").read_text()
     assert [name for name in Settings.model_fields if f"| `NEXTBEST_{name.upper()}` |" not in guide] == []
+
+
+def test_every_suppression_gives_its_reason() -> None:
+    """Without one nobody dares to take it away, and it outlives what it was for."""
+    unexplained = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for folder in ("app", "policy", "models", "loadtests", "tests")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if SUPPRESSION.search(line)
+    ]
+    assert unexplained == []
 
 
 def pins(lock: str) -> dict[str, tuple[str, ...]]:

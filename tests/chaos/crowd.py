@@ -10,15 +10,18 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from redis.exceptions import RedisError
+
+from app.errors import Problem
 from tests.chaos.bundle import RANKED, WELL
 from tests.chaos.seen import NO_ANSWER, TROUBLE, Seen
 from tests.support.everything import EXPIRING, TRANSACTIONAL
-from tests.support.history import Asked, Off, Said, Span, Told
+from tests.support.history import Asked, Merge, Off, Said, Span, Told
 from tests.support.lateness import on_the_servers_clock_ms
 from tests.support.server import Answer, Client
 from tests.support.storm import PLACEMENTS, SAID, Storm
@@ -79,6 +82,9 @@ class Crowd(Storm):
     never_settled: bool = False
     #: Grants may have to wait until the store's clock is again where it was.
     clock_set_back: bool = False
+    #: Has the first become the second, and who that is to be while the fault lasts.
+    alias: Callable[[str, str], Awaitable[object]] | None = None
+    couples: list[tuple[str, str]] = field(default_factory=list)
     _over: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def welcome(self) -> None:
@@ -172,6 +178,28 @@ class Crowd(Storm):
         off = Off(kind, name, 0, Span(begun, time.time()))
         self.history.switches.append(off)
         return off
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        return self.couples
+
+    async def join(self, loser: str, winner: str) -> None:
+        """Whoever dies in the middle of it begins anew: every step is harmless to repeat."""
+        assert self.alias is not None
+        begun = time.time()
+        while True:
+            with contextlib.suppress(Problem, RedisError, OSError):
+                await self.alias(loser, winner)
+                break
+            await asyncio.sleep(0.05)
+        self.history.merges.append(Merge(loser, winner, Span(begun, time.time())))
+
+    async def become_one(self, seconds: float) -> None:
+        """One pair after the other, over so many seconds."""
+        for loser, winner in self.couples:
+            async with self._turn(winner):
+                await self.join(loser, winner)
+            await asyncio.sleep(seconds / len(self.couples))
 
     async def _ask_something(self, rng: random.Random) -> list[dict[str, Any]]:
         await asyncio.sleep(rng.uniform(0, 2 * PAUSE_S))

@@ -53,7 +53,9 @@ def adopt(crowd: Crowd, logged: list[Logged], aborted: set[str], same_clock: boo
         for request in waiting:
             in_time = not same_clock or Span(request.at.start - CLOCK_S, request.at.end + CLOCK_S).meets(each.at)
             placements = tuple(decision.placement.id for decision in each.record.decisions)
-            if request.customer == asked.customer and request.placements == placements and in_time:
+            # Whose it was then: of who was becoming another one meanwhile, that is the other.
+            whose = {request.customer, crowd.history.winner_of(request.customer)}
+            if asked.customer in whose and request.placements == placements and in_time:
                 waiting.remove(request)
                 crowd.history.asked.append(replace(request, decisions=_decisions(each)))
                 adopted += 1
@@ -90,7 +92,7 @@ def losses(crowd: Crowd, inside: Inside, logged: list[Logged], reckoned: Reckone
         story = stories.get(contact.decision_id, [])
         if not (contact.decision_id in may or any(_within(told.at, crowd.losses) for told in story)):
             continue
-        is_there = contact.decision_id in held[contact.customer]
+        is_there = contact.decision_id in held[crowd.history.winner_of(contact.customer)]
         if is_there is contact.released:
             _tell_what_is(crowd, contact, is_there, story)
             reckoned.outcomes += bool(story)

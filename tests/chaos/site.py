@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,17 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]  # ships no types
 import redis
 
+from app.flows.merge import Merges
+from app.store.clients import open_client
+from app.store.fields import FieldRegistry
+from app.store.merge import MergeStore
 from tests.chaos.bundle import chaos_bundle
 from tests.chaos.clock import Clock
 from tests.chaos.crowd import Caller, Crowd
 from tests.chaos.proxies import Door, StoreWay
 from tests.support.everything import Everything
 from tests.support.field import get_acquainted
-from tests.support.look import Inside
+from tests.support.look import KEYS, Inside
 from tests.support.scripted import Beside, beside
 from tests.support.server import Server
 from tests.support.valkey import Store
@@ -88,14 +93,18 @@ class Site:
         names = [f"x{number}x{each}" for each in range(customers)]
         crowd = Crowd(list(clients), names, random.Random(number))
         crowd.expiring = not self.quick
-        await crowd.welcome()
-        await get_acquainted(crowd)
-        crowd.seen.clear()
-        try:
-            yield crowd
-        finally:
-            for client in clients:
-                await client.close()
+        async with open_client(self.store.url) as client:
+            fields = FieldRegistry(client)
+            await fields.refresh()
+            crowd.alias = partial(Merges(MergeStore(client, KEYS, fields, self.served.bundle)).merge, who="loopback")
+            await crowd.welcome()
+            await get_acquainted(crowd)
+            crowd.seen.clear()
+            try:
+                yield crowd
+            finally:
+                for each in clients:
+                    await each.close()
 
 
 @contextmanager

@@ -100,7 +100,7 @@ class Shop:
 
 def until(condition: object, timeout_s: float = 30) -> None:
     give_up_at = time.monotonic() + timeout_s
-    while not condition():  # type: ignore[operator]
+    while not condition():  # type: ignore[operator]  # a function
         assert time.monotonic() < give_up_at, "it did not happen in time"
         time.sleep(0.05)
 

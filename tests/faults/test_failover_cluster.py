@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from itertools import count
 
 import pytest
+import redis
 
 from app.store.keys import CTL_SWITCHES
 from tests.support import look
@@ -115,6 +116,52 @@ async def test_slots_that_move_while_they_are_asked_cost_no_answer_and_no_limit(
     assert set(made.sends) <= logged.keys(), "a decision that was answered is not in the log"
     # The receipt, and the one by which it was seen that all are known, beside what the callers were told to send.
     assert held == sum(sent.values()) + len(made.sends) + 2, "a contact was counted that nobody made, or one was not"
+
+
+async def test_while_the_keys_of_a_slot_lie_at_two_servers_answers_come_in_time_and_nothing_is_lost_or_done_twice(
+    unquiet: Cluster, client: Client, server_on_it: Server
+) -> None:
+    """As in the midst of a move key by key that takes longer than any budget: a commit names keys that are not there
+    yet, and no server may run it (TRYAGAIN)."""
+    stuck = of_shard("somebody_stuck", 4)
+    slot = unquiet.slot_of(KEYS.profile(stuck[0]))
+    target = next(node for node in unquiet.primaries if node is not unquiet.owner(slot))
+    spared = living_at(unquiet, target, 2)
+    await known(client, [*stuck, *spared])
+    assert (await client.decide(stuck[0], "once", key="before-it-moved")).sends
+    released = server_on_it.metric("releases_total")
+
+    source = unquiet.begin_move(slot, target)
+    went_ahead = [KEYS.profile(each) for each in stuck[:2]] + [KEYS.of(stuck[0]).ledger]
+    with redis.Redis(unix_socket_path=str(source.store.socket_path)) as inside:
+        inside.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *went_ahead)
+    held_up = [await client.decide(each, "thrice", budget_ms=100) for each in stuck for _ in range(3)]
+    async with load(client, spared, budget_ms=500, callers=2) as others:
+        withdrawal = asyncio.ensure_future(client.consent(stuck[3], "denied"))
+        await others.more(10)
+        await asyncio.to_thread(unquiet.move_slot, slot, target, keys_at_once=1)
+        await others.more(10)
+
+    assert set(others.reasons) == {"rule_ranked"}, others.reasons
+    for answer in held_up:
+        assert not answer.sends
+        assert (answer.first["action"], answer.first["retryable"]) == ("suppress", True)
+        assert answer.seconds < 0.1 + MARGIN_S
+    assert server_on_it.metric("releases_total") == released, "it is known that none of them was committed"
+    repeat = await client.decide(stuck[0], "once", key="before-it-moved")
+    assert repeat.sends, "what was answered before is answered again"
+    assert not (await client.decide(stuck[0], "once")).sends, "the limit holds"
+    told = await withdrawal
+    if told.status != 200:  # it could not be written in time, and said so
+        assert (told.status, told.json()["code"]) == (503, "store_unavailable")
+        assert (await client.consent(stuck[3], "denied")).status == 200
+    sent = Counter(dict.fromkeys(stuck, 0))
+    for customer in stuck:
+        for _ in range(4):
+            sent[customer] += (await client.decide(customer, "thrice")).sends
+    assert sent == dict.fromkeys(stuck[:3], 3) | {stuck[3]: 0}
+    with unquiet.client() as inside:
+        assert sum(look.contacts(inside, customer) for customer in stuck) == sum(sent.values()) + 2  # `known`, `once`
 
 
 async def test_a_primary_that_dies_costs_only_its_own_slots_and_only_until_its_replica_has_taken_over(

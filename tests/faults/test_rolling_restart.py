@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from app.main import LEARN_EVERY_S, LOOK_EVERY_S
+from app.upkeep import LEARN_EVERY_S, LOOK_EVERY_S
 from tests.support.nodes import called
 from tests.support.server import BUNDLE, Client, Server, eventually
 from tests.support.valkey import StartStore, Store
@@ -79,7 +79,7 @@ async def test_nodes_are_replaced_one_by_one_by_a_new_bundle_and_no_request_fail
             for leaving in old:
                 kept = await asyncio.open_connection("127.0.0.1", leaving.port)
                 os.kill(leaving.pid, signal.SIGTERM)
-                await eventually(lambda each=leaving: not nodes.is_ready(each))  # type: ignore[misc]
+                await eventually(lambda each=leaving: not nodes.is_ready(each))  # type: ignore[misc]  # mypy infers no lambda with a default
                 assert leaving.findings() == ["draining: the server was asked to stop"]
                 assert leaving.is_live()  # new connections are taken still
                 kept[1].write(PIPELINED)

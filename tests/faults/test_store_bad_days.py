@@ -200,6 +200,35 @@ async def test_replies_that_are_cut_in_half_in_mid_load_cost_no_answer(
         await every_contact_was_answered(server, inside, names, made.sends)
 
 
+async def test_a_store_that_is_stopped_in_order_under_load_has_all_that_was_acknowledged_when_it_runs_again(
+    patient: Server, moody_store: Store, customers: Customers
+) -> None:
+    """A stop in order writes and syncs its file, whatever it syncs otherwise."""
+    store, client, names = moody_store, patient.client, customers(8)
+    keyed, refusing = customers(2)
+    await client.welcome(*names, keyed, refusing)
+    store.command("CONFIG", "SET", "appendfsync", "everysec")
+    async with load(client, names) as made:
+        await made.until_it_sends()
+        first = await client.decide(keyed, "once", key="k")
+        assert first.sends
+        assert (await client.consent(refusing, "denied")).json()["applied"]
+        before = await made.more(20)
+        await asyncio.to_thread(store.stop)
+        away = await made.more(20)
+        await asyncio.to_thread(store.start)
+        await made.until_it_sends()
+    assert any(answer.sends for answer in before)
+    assert any(answer.first["reason"] == "facts_unavailable" for answer in away)
+    with redis.Redis(unix_socket_path=str(store.socket_path)) as inside:
+        await every_contact_was_answered(patient, inside, names, made.sends)
+        logged = {entry.decision_id for customer in names for entry in look.log(inside, customer)}
+    assert logged >= set(made.sends)
+    assert (await client.decide(keyed, "once", key="k")).body == first.body
+    assert not (await client.decide(keyed, "once")).sends
+    assert (await client.decide(refusing, "open")).first["reason"] == "consent_denied"
+
+
 async def test_lookups_and_writes_while_the_store_is_away_are_a_problem_with_a_remedy(
     patient: Server, moody_store: Store, customer: str
 ) -> None:

@@ -16,11 +16,11 @@ from app.core.keeping import keeping
 from app.flows.decide import Answered
 from app.http.auth import Authenticator
 from app.http.customer_bodies import CUSTOMER, Checker, parse
-from app.main import open_services
 from app.services import Services
 from app.settings import Settings
 from app.store.customers import CustomerStore
 from app.watch import Watch
+from app.wiring import open_services
 from tests.support.contract import FOLDER
 from tests.support.link import soon
 from tests.support.valkey import Store, store_server, store_url
@@ -71,10 +71,10 @@ class Interrupting:
 @pytest.fixture
 async def flow(store_server: Store, store_url: str) -> AsyncIterator[Flow]:
     async with AsyncExitStack() as stack:
-        settings = Settings(bundle=FOLDER, redis_url=store_url, trace_exporter="none")  # type: ignore[arg-type]
+        settings = Settings(bundle=FOLDER, redis_url=store_url, trace_exporter="none")  # type: ignore[arg-type]  # pydantic reads a text
         services = await open_services(settings, Authenticator(None), stack)
         assert await services.link.wait_connected(5), services.link.last_error
         made = Flow(services, store_server)
-        services.decider._models = Interrupting(made)  # type: ignore[assignment]
+        services.decider._models = Interrupting(made)  # type: ignore[assignment]  # a stand-in
         yield made
         await asyncio.sleep(0)

@@ -269,7 +269,7 @@ async def test_two_workers_at_once_attribute_an_order_once(client: Redis, store_
             return contacts
 
         await looked(client, "cus_1", D1, CLICK)
-        store.contacts = slowly  # type: ignore[method-assign]
+        store.contacts = slowly  # type: ignore[method-assign]  # a stand-in
         await second.apply([look("cus_1")])
         assert taker.earned | other.earned == {(D2, 80.0)}
 

@@ -14,10 +14,11 @@ import pytest
 from redis.asyncio import Redis
 
 from app import archive
-from app.archive_commands import Estate, Trouble
+from app.archive_commands import Estate
 from app.archiving import filling
 from app.archiving.folder import Folder
 from app.backfill_command import Filling
+from app.command_context import Trouble
 from app.core.events.event import Collected
 from app.core.features.history import folded
 from app.core.features.plan import FoldPlan
@@ -37,6 +38,7 @@ from tests.support.working import (
     collected,
     features_in,
     happened,
+    running,
     without_repeats,
     work_off,
     worker_on,
@@ -77,14 +79,8 @@ class Shop:
 
     @asynccontextmanager
     async def working(self, plan: FoldPlan) -> AsyncIterator[None]:
-        stopped = asyncio.Event()
-        async with worker_on(self.url, plan=plan, keys=KEYS) as (worker, _):
-            running = asyncio.create_task(worker.run(stopped))
-            try:
-                yield
-            finally:
-                stopped.set()
-                await running
+        async with worker_on(self.url, plan=plan, keys=KEYS) as (worker, _), running(worker):
+            yield
 
     def filling(self, plan: FoldPlan = NEW, *, partly: bool = False) -> Filling:
         estate = Estate(ArchivePositions(self.client, KEYS), Folder.at(str(self.root)))

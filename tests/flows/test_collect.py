@@ -47,7 +47,7 @@ class Surroundings:
         self.counts: Counter[str] = Counter()
         self.collector = Collector(
             event_bundle(),
-            self.store,  # type: ignore[arg-type]
+            self.store,  # type: ignore[arg-type]  # a stand-in
             Room(lambda _: self.room, lambda: 0),
             lambda what, n: self.counts.update({what: n}),
             lambda n: b"7" * n,

@@ -8,8 +8,8 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from app.http.auth import Authenticator
-from app.main import open_services
 from app.settings import Settings
+from app.wiring import open_services
 from policy.control import Control
 from tests.flows.conftest import Flow
 from tests.support.server import eventually
@@ -36,7 +36,7 @@ async def test_counts_of_variants_are_followed_where_a_placement_compares_them_a
 ) -> None:
     assert flow.services.switches.compared == ()
     async with AsyncExitStack() as stack:
-        settings = Settings(bundle=TRIALS, redis_url=store_url, trace_exporter="none")  # type: ignore[arg-type]
+        settings = Settings(bundle=TRIALS, redis_url=store_url, trace_exporter="none")  # type: ignore[arg-type]  # pydantic reads a text
         services = await open_services(settings, Authenticator(None), stack)
         message, version, variant = services.switches.compared[0]
         client: Redis = services.client

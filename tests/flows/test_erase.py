@@ -346,7 +346,7 @@ async def test_what_was_sent_without_the_store_is_logged_late_and_counted_for_no
     await flow.know(LOSER, **KNOWN)
     services = flow.services
     doubtful = Doubtful(flow, applied=False)
-    store, services.decider._store = services.decider._store, doubtful  # type: ignore[assignment]
+    store, services.decider._store = services.decider._store, doubtful  # type: ignore[assignment]  # a stand-in
     await flow.decide(key, "once")
     services.decider._store = store
     await merge(flow, LOSER, GONE)

@@ -17,9 +17,9 @@ from app.core.decision.commit import Reading
 from app.core.decision.record import decode
 from app.core.decision.replay import replay
 from app.http.auth import Authenticator
-from app.main import open_services
 from app.settings import Settings
 from app.store.profile import exposure_field, exposure_name
+from app.wiring import open_services
 from tests.flows.conftest import Flow, Interrupting
 from tests.support.trials import FOLDER
 from tests.support.valkey import Store
@@ -44,11 +44,11 @@ YEAR_AND_A_BIT_S = 400 * DAY_S
 @asynccontextmanager
 async def flow_of(folder: Path, store: Store, url: str) -> AsyncIterator[Flow]:
     async with AsyncExitStack() as stack:
-        settings = Settings(bundle=folder, redis_url=url, trace_exporter="none")  # type: ignore[arg-type]
+        settings = Settings(bundle=folder, redis_url=url, trace_exporter="none")  # type: ignore[arg-type]  # pydantic reads a text
         services = await open_services(settings, Authenticator(None), stack)
         assert await services.link.wait_connected(5), services.link.last_error
         made = Flow(services, store)
-        services.decider._models = Interrupting(made)  # type: ignore[assignment]
+        services.decider._models = Interrupting(made)  # type: ignore[assignment]  # a stand-in
         yield made
         await asyncio.sleep(0)
 

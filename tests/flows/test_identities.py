@@ -59,7 +59,7 @@ def own(flow: Flow, name: str = "a") -> str:
 
 async def who(flow: Flow, name: str = "a") -> str:
     """Whom a decision for a visitor is for."""
-    return str((await flow.decide(Alias("anonymous_id", name), "weekly")).customer)  # type: ignore[arg-type]
+    return str((await flow.decide(Alias("anonymous_id", name), "weekly")).customer)  # type: ignore[arg-type]  # the helper names a key; the flow takes an alias
 
 
 async def test_a_visitor_is_the_user_after_the_lateness_and_not_before(flow: Flow) -> None:
@@ -98,7 +98,7 @@ async def test_decisions_for_a_visitor_that_are_under_way_while_it_becomes_a_use
         await flow.know(customer, **KNOWN)
     asking = [flow.decide(own(flow), "thrice") for _ in range(8)]
     *answers, _ = await asyncio.gather(*asking, told(flow, Said(T0_MS, "u_1", A)), return_exceptions=False)
-    sent = sum(first(each)["action"] == "send" for each in answers)  # type: ignore[arg-type]
+    sent = sum(first(each)["action"] == "send" for each in answers)  # type: ignore[arg-type]  # `gather` says that it may be an exception
     while await sends(flow, "u_1", "thrice"):
         sent += 1
     assert sent == 3
@@ -240,7 +240,7 @@ async def test_whoever_dies_while_settling_leaves_it_to_the_others(flow: Flow) -
     for at in range(1, 30):
         mortal = Mortal(store_of(flow), at, after=at % 2 == 0)
         name = f"v{at}"
-        dying, living = process(flow, Merges(mortal)), process(flow)  # type: ignore[arg-type]
+        dying, living = process(flow, Merges(mortal)), process(flow)  # type: ignore[arg-type]  # a stand-in that dies on the way
         await flow.know(own(flow, name), **KNOWN)
         await dying.apply([Said(T0_MS, f"user_{at}", (("anonymous_id", name),)).entry(flow.services.hash_key)])
         await complete_until(flow.services.client, flow.services.keys, T0_MS + 10**10)
@@ -276,12 +276,12 @@ async def test_it_is_sent_for_as_one_thing_however_often_and_never_before_the_lo
     services = flow.services
     steps = MergeStore(services.client, services.keys, services.fields, folding_bundle(flow), on_disk_within_ms=0)
     stream = services.keys.events(services.keys.shard_of("u_1"))
-    dies_before_the_pointer = Merges(Mortal(steps, 5, after=False))  # type: ignore[arg-type]
+    dies_before_the_pointer = Merges(Mortal(steps, 5, after=False))  # type: ignore[arg-type]  # a stand-in that dies on the way
     with pytest.raises(Dies):
         await dies_before_the_pointer.merge("u_1", "u_2", "desk", "")
     assert await services.client.xlen(stream) == 0
     for at in range(6, 12):
-        await Merges(Mortal(steps, at, after=True)).finish_what_was_left(0)  # type: ignore[arg-type]
+        await Merges(Mortal(steps, at, after=True)).finish_what_was_left(0)  # type: ignore[arg-type]  # a stand-in that dies on the way
     await Merges(steps).merge("u_1", "u_2", "desk", "")
     found = await entries_of(flow, stream)
     assert len(found) > 1

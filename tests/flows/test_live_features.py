@@ -16,10 +16,10 @@ from app.core.decision.replay import replay
 from app.core.events import native
 from app.core.events.event import Event
 from app.http.auth import Authenticator
-from app.main import open_services
 from app.settings import Settings
 from app.store.decisions import idempotency_of
 from app.store.keys import CTL_WATERMARKS
+from app.wiring import open_services
 from tests.flows.conftest import Flow, Interrupting
 from tests.support.contract import EVERYTHING_ALLOWED, consent
 from tests.support.features import FOLDER, MINUTE_MS, added, feature_bundle, plan, stored, viewed
@@ -54,7 +54,7 @@ class Shop(Flow):
     async def decision(self, placement: str, **more: Any) -> dict[str, Any]:
         answered = await self.decide(CUSTOMER, placement, **more)
         (decision,) = orjson.loads(answered.body)["decisions"]
-        return decision  # type: ignore[no-any-return]
+        return decision  # type: ignore[no-any-return]  # JSON has no types
 
     async def record(self, decision: dict[str, Any]) -> Record:
         parsed = parse_id(decision["decision_id"])
@@ -67,11 +67,11 @@ class Shop(Flow):
 @pytest.fixture
 async def shop(store_server: Store, store_url: str) -> AsyncIterator[Shop]:
     async with AsyncExitStack() as stack:
-        settings = Settings(bundle=FOLDER, redis_url=store_url, trace_exporter="none")  # type: ignore[arg-type]
+        settings = Settings(bundle=FOLDER, redis_url=store_url, trace_exporter="none")  # type: ignore[arg-type]  # pydantic reads a text
         services = await open_services(settings, Authenticator(None), stack)
         assert await services.link.wait_connected(5), services.link.last_error
         made = Shop(services, store_server)
-        services.decider._models = Interrupting(made)  # type: ignore[assignment]
+        services.decider._models = Interrupting(made)  # type: ignore[assignment]  # a stand-in
         await made.know(CUSTOMER, consent=EVERYTHING_ALLOWED)
         yield made
         await asyncio.sleep(0)
@@ -126,7 +126,7 @@ def listening(shop: Shop) -> list[bytes]:
             asked.append(packed)
         return call(packed, replies, deadline)
 
-    shop.services.link.call = heard  # type: ignore[method-assign]
+    shop.services.link.call = heard  # type: ignore[method-assign]  # a stand-in
     return asked
 
 
@@ -137,11 +137,11 @@ async def test_after_a_conflict_the_same_features_are_read_without_asking_again(
     asked, commit = listening(shop), services.store.commit
 
     async def late(intent: Any, deadline: float) -> Any:
-        services.store.commit = commit  # type: ignore[method-assign]
+        services.store.commit = commit  # type: ignore[method-assign]  # a stand-in
         await shop.know(CUSTOMER, consent=EVERYTHING_ALLOWED, region="DE")  # moves the general version
         return await commit(intent, deadline)
 
-    services.store.commit = late  # type: ignore[method-assign]
+    services.store.commit = late  # type: ignore[method-assign]  # a stand-in
     answered = await shop.decide(CUSTOMER, "reminder")
     assert answered.conflicts == 1
     assert answered.decisions[0].message is not None

@@ -17,10 +17,10 @@ from app.core.outcomes import Outcome
 from app.core.standing import Known, Stage, stage
 from app.flows.work_events import EventWorker, Identity
 from app.http.auth import Authenticator
-from app.main import open_services
 from app.settings import Settings
 from app.store.outcomes import Told
 from app.telemetry.metrics import Metrics
+from app.wiring import open_services
 from app.worker import assemble, attribute_conversions, load_scripts, take_outcomes
 from policy.codes import OutcomeType
 from tests.flows.conftest import Flow

@@ -315,7 +315,7 @@ async def test_whoever_dies_at_any_step_leaves_what_another_finishes(
     await prepared(flow)
     mortal = Mortal(store_of(flow), at, after)
     with pytest.raises(Dies):
-        await Merges(mortal).merge(LOSER, WINNER, "desk", "ticket 7")  # type: ignore[arg-type]
+        await Merges(mortal).merge(LOSER, WINNER, "desk", "ticket 7")  # type: ignore[arg-type]  # a stand-in
     # Whatever is asked now, two of two are not exceeded over both.
     if await store_of(flow).became(LOSER) == WINNER:
         assert not await sends(flow, WINNER, "twice")
@@ -358,7 +358,7 @@ async def test_a_process_that_sleeps_through_the_end_of_a_merge_changes_nothing_
     customer allowed what the loser had refused, and the winner became another one."""
     await prepared(flow)
     asleep = Asleep(store_of(flow), at)
-    merging = Merges(asleep)  # type: ignore[arg-type]
+    merging = Merges(asleep)  # type: ignore[arg-type]  # a stand-in
     asleep.meanwhile = lambda: finish_and_go_on(flow)
     assert await merging.merge(LOSER, WINNER, "desk", "ticket 7") in (WINNER, "cus_y")
     profile = (await reader(flow).read(WINNER)).profile

@@ -150,7 +150,7 @@ class Doubtful:
 async def loses_the_reply(flow: Flow, customer: str, placement: str, budget_ms: int) -> None:
     """The contact is reserved, the answer is `suppress`, and its release waits for `commit_by`."""
     store = flow.services.decider._store
-    flow.services.decider._store = Doubtful(flow, applied=True)  # type: ignore[assignment]
+    flow.services.decider._store = Doubtful(flow, applied=True)  # type: ignore[assignment]  # a stand-in
     await flow.decide(customer, placement, budget_ms=budget_ms)
     flow.services.decider._store = store
 
@@ -189,7 +189,7 @@ async def test_what_was_sent_while_the_store_was_away_counts_for_the_winner(flow
     await know_both(flow)
     services = flow.services
     doubtful = Doubtful(flow, applied=False)
-    store, services.decider._store = services.decider._store, doubtful  # type: ignore[assignment]
+    store, services.decider._store = services.decider._store, doubtful  # type: ignore[assignment]  # a stand-in
     await flow.decide(LOSER, "once")
     services.decider._store = store
     await merge(flow)
@@ -225,7 +225,7 @@ async def test_what_is_logged_late_does_not_make_a_lost_ledger_look_whole(flow: 
     services = flow.services
     assert await sends(flow, LOSER, "twice")
     doubtful = Doubtful(flow, applied=False)
-    store, services.decider._store = services.decider._store, doubtful  # type: ignore[assignment]
+    store, services.decider._store = services.decider._store, doubtful  # type: ignore[assignment]  # a stand-in
     await flow.decide(LOSER, "once")
     services.decider._store = store
     await services.client.delete(services.keys.of(LOSER).ledger)

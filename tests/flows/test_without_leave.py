@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from app.core.decision.record import Record, decode
 from app.http.auth import Authenticator
-from app.main import open_services
 from app.settings import Settings
+from app.wiring import open_services
 from policy.bundle import Fact
 from policy.compile import load
 from tests.flows.conftest import Flow
@@ -84,7 +84,7 @@ def world(store_server: Store) -> Iterator[World]:
 
 
 async def _opened(store: Store, stack: AsyncExitStack) -> Flow:
-    settings = Settings(bundle=BUNDLE, redis_url=store.url, trace_exporter="none")  # type: ignore[arg-type]
+    settings = Settings(bundle=BUNDLE, redis_url=store.url, trace_exporter="none")  # type: ignore[arg-type]  # pydantic reads a text
     services = await open_services(settings, Authenticator(None), stack)
     assert await services.link.wait_connected(5), services.link.last_error
     return Flow(services, store)

@@ -1,7 +1,7 @@
 """`python -m tests.fuzz [TARGET …] --seconds N [--keep]`: fuzzes the targets, one after another.
 
 Exit code 1 where something broke or hung: the input lies in `reports/fuzz/<target>/`, and the last lines say how to see
-it again. `--keep` puts the shortest inputs that reach new code into `tests/fuzz/corpus/`.
+it again. `--keep` puts the shortest of the inputs that together reach all that was reached into `tests/fuzz/corpus/`.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ def fuzz(target: Target, seconds: int, keep: bool) -> int:
                 f"-max_total_time={seconds}",
                 f"-dict={_dictionary(target, Path(temporary))}",
                 f"-artifact_prefix={folder}/",
+                # What is made of an input's meaning is as long as it is: libFuzzer would begin with the shortest.
+                *(["-len_control=0"] if target.mutate else []),
                 *(str(each) for each in (found, given)),
                 out=out,
             )
@@ -62,8 +64,11 @@ def fuzz(target: Target, seconds: int, keep: bool) -> int:
             say(log.read_text(errors="replace")[-3000:])
             say(f"again: python -m tests.fuzz.guided {target.name} {folder}/found-… (or timeout-…, oom-…)")
         if keep:
-            new = (each.read_bytes() for each in found.iterdir())
-            say(f"{target.name}: {kept.keep(target.name, new)} inputs kept")
+            merged = Path(temporary) / "merged"
+            merged.mkdir()
+            _guided(target.name, "-merge=1", *(str(each) for each in (merged, found, given)), out=subprocess.DEVNULL)
+            new = [each.read_bytes() for each in merged.iterdir()]
+            say(f"{target.name}: of {len(new)} that together reach the same, {kept.keep(target.name, new)} inputs kept")
     return int(ran != 0)
 
 

@@ -5,13 +5,17 @@ A process of its own a target, since libFuzzer ends its process. https://github.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from hashlib import blake2b
 from pathlib import Path
+from random import Random
 
 import atheris  # type: ignore[import-untyped, import-not-found, unused-ignore]  # no stubs, and one platform
 
 FOUND = "found-"
+#: Of the changes of a target that has its own: the rest are of bytes.
+OWN = 0.9
 
 
 def main() -> None:
@@ -36,7 +40,17 @@ def main() -> None:
             (folder / (FOUND + blake2b(data, digest_size=8).hexdigest())).write_bytes(data)
             raise
 
-    atheris.Setup([sys.argv[0], *options], run)
+    def changed(data: bytes, length_max: int, seed: int) -> bytes:
+        chance = Random(seed)
+        made = target.mutate(data, chance) if target.mutate is not None and chance.random() < OWN else None
+        if made is None or len(made) > length_max:
+            made = bytes(atheris.Mutate(data, length_max))
+        return made
+
+    own = {} if target.mutate is None else {"custom_mutator": changed}
+    # What libFuzzer starts again by its name, through a shell, where it merges inputs.
+    again = f"{shlex.quote(sys.executable)} -m tests.fuzz.guided {name}"
+    atheris.Setup([again, *options], run, **own)
     atheris.Fuzz()
 
 

@@ -19,12 +19,14 @@ def inputs(name: str) -> list[bytes]:
 
 
 def keep(name: str, new: Iterable[bytes]) -> int:
-    """Put these beside those that are kept, the shortest first, as many as may be. How many there are then."""
+    """Keep these and no others, the shortest first, as many as may be. How many that is; none: all stays as it is."""
     kept: list[bytes] = []
-    for data in sorted({*_lines(name), *new}, key=lambda each: (len(each), each)):
+    for data in sorted(set(new), key=lambda each: (len(each), each)):
         if len(data) > INPUT_BYTES_MAX or sum(map(len, kept)) + len(data) > KEPT_BYTES_MAX:
             break
         kept.append(data)
+    if not kept:
+        return 0
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / f"{name}.txt").write_bytes(b"".join(b64encode(data) + b"\n" for data in kept))
     return len(kept)

@@ -20,6 +20,7 @@ from app.importing.rows import open_rows
 from app.importing.trouble import Trouble
 from policy.codes import OutcomeType
 from policy.source import DEPTH_MAX, YamlMistake, read
+from tests.fuzz import kept
 from tests.fuzz.mutate import changed
 from tests.fuzz.targets import NAMES, outcomes, store, target_of
 
@@ -105,6 +106,13 @@ def test_a_reply_that_the_library_cannot_build_ends_the_connection() -> None:
     """A map of RESP 3 whose key is a list; the library raised it into the event loop."""
     answer = store.answered(b"%1\r\n*0\r\n:1\r\n", 99, lambda it, deadline: it.read("cus_1", None, deadline))
     assert answer == Unreadable("StoreDown", False)
+
+
+def test_a_name_that_is_a_list_is_nobody_s_contact_and_no_crash() -> None:
+    raw = (kept.FOLDER / "outcomes" / "found-list-where-a-name-is-kept").read_bytes()
+    with pytest.raises(Problem) as refused:
+        outcomes.answered(raw)
+    assert refused.value.code == "store_unavailable"
 
 
 def test_a_word_that_no_script_says_acknowledges_no_outcome() -> None:

@@ -92,7 +92,7 @@ def test_who_was_outranked_learns_by_whom_and_by_how_much(caller: Caller) -> Non
     decision = caller.decision(caller.customer(), explain=True)
     terms = {c["message"]: c["score"] for c in caller.record(decision["decision_id"])["candidates"]}
     for line in decision["excluded"]:
-        by, difference = re.fullmatch(r"by (\w+), by ([0-9.e+-]+)", line["detail"]).groups()  # type: ignore[union-attr]
+        by, difference = re.fullmatch(r"by (\w+), by ([0-9.e+-]+)", line["detail"]).groups()  # type: ignore[union-attr]  # it matches, or the test fails
         assert (line["code"], by) == ("outranked", "alpha")
         assert float(difference) == pytest.approx(terms["alpha"] - terms[line["message"]], rel=1e-4)
 
@@ -205,7 +205,7 @@ def _age(store: Redis, customer: str, owner: str, **age: float) -> None:
     at_ms = int((datetime.now(UTC) - timedelta(**age)).timestamp() * 1000)
     (profile,) = store.scan_iter(f"*:p:{customer}", count=10_000)
     field = store.hget("ctl:fields", f"o:{owner}")
-    assert store.hset(profile, b"@" + field, at_ms) == 0, "the source had written before"  # type: ignore[operator]
+    assert store.hset(profile, b"@" + field, at_ms) == 0, "the source had written before"  # type: ignore[operator]  # redis-py names the type of two clients in one
 
 
 def test_a_missing_attribute_leaves_its_message_out_and_is_named(caller: Caller) -> None:

@@ -63,7 +63,7 @@ def test_a_key_belongs_to_its_customer(caller: Caller) -> None:
 
 def test_an_alias_and_its_customer_share_their_keys(caller: Caller) -> None:
     customer = caller.customer(identities={"user_id": "known as this"})
-    first = ask(caller, {"user_id": "known as this"}, "key-1")  # type: ignore[arg-type]
+    first = ask(caller, {"user_id": "known as this"}, "key-1")  # type: ignore[arg-type]  # the helper names a key; the door takes an alias
     assert first.json()["customer"] == customer
     problem(ask(caller, customer, "key-1"), 422, "idempotency_key_reused")
 
@@ -104,7 +104,7 @@ def test_a_key_that_is_not_1_to_255_visible_ascii_characters_is_refused(caller: 
     answer = caller.http.post(
         "/v1/decide",
         json={"customer": "cus_1", "placements": ["parcel"]},
-        headers={"Idempotency-Key": key},  # type: ignore[dict-item]
+        headers={"Idempotency-Key": key},  # type: ignore[dict-item]  # httpx takes bytes as well
     )
     problem(answer, 422, "invalid_idempotency_key")
 

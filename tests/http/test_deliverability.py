@@ -49,7 +49,7 @@ def looked(server: Server, store: Redis) -> None:
     """Complaints were counted, and somebody looked: this test, since the worker does so every ten seconds."""
     now_ms = int(store.time()[0]) * 1000
     mapping = numbers(PATH, sent=1_300, delivered=1_200, complained=5) | numbers("of_tomorrow/calm/yahoo", sent=300)
-    store.hset(Keys(SHARDS).watch(3, now_ms // HOUR_MS), mapping=mapping)  # type: ignore[arg-type]
+    store.hset(Keys(SHARDS).watch(3, now_ms // HOUR_MS), mapping=mapping)  # type: ignore[arg-type]  # bytes are as good as texts
     asyncio.run(look(server.store.url))
 
 

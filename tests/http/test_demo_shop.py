@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app import cli
+from app.commands import demo
 from app.demo_shop.house import CannotPlay, entered
 
 COMMAND = [sys.executable, "-c", "from app.cli import main; main()", "demo", "shop", "--plain", "--customers", "5"]
@@ -78,6 +78,6 @@ def test_a_server_with_another_bundle_is_refused_with_the_command_that_starts_th
 
 def test_where_no_server_answers_the_command_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        cli.demo_shop(url="http://127.0.0.1:9", plain=True)
+        demo.shop(url="http://127.0.0.1:9", plain=True)
     assert ended.value.code == 1
     assert "no server answers at http://127.0.0.1:9" in capsys.readouterr().err

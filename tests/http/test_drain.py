@@ -105,7 +105,7 @@ async def test_a_request_that_has_arrived_in_part_when_the_server_stops_is_answe
         writer.write(REQUEST)
         await reader.readuntil(b"ok")
         writer.write(REQUEST[:20])
-        await until(lambda: any(each._arriving for each in server.state.connections))  # type: ignore[union-attr]
+        await until(lambda: any(each._arriving for each in server.state.connections))  # type: ignore[union-attr]  # these are the protocol's own, not uvicorn's
         server.stop()
         writer.write(REQUEST[20:])
         told = await reader.read()

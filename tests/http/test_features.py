@@ -33,7 +33,7 @@ def http(shop: Server) -> Iterator[httpx.Client]:
 def tell(http: httpx.Client, *said: dict[str, Any]) -> dict[str, Any]:
     answer = http.post("/v1/events", json=list(said))
     assert answer.status_code == 200, answer.text
-    return answer.json()  # type: ignore[no-any-return]
+    return answer.json()  # type: ignore[no-any-return]  # JSON has no types
 
 
 def views(customer: str, number: int = 3) -> list[dict[str, Any]]:
@@ -53,14 +53,14 @@ def eventually(finds: Callable[[], Any], timeout_s: float = 10.0) -> Any:
 
 
 def view(http: httpx.Client, customer: str) -> dict[str, Any]:
-    return http.get(f"/v1/customers/{customer}").json()  # type: ignore[no-any-return]
+    return http.get(f"/v1/customers/{customer}").json()  # type: ignore[no-any-return]  # JSON has no types
 
 
 def decision(http: httpx.Client, customer: str, placement: str) -> dict[str, Any]:
     asked = {"customer": customer, "placements": [placement], "explain": True, "budget_ms": 2000}
     answer = http.post("/v1/decide", json=asked)
     assert answer.status_code == 200, answer.text
-    return answer.json()["decisions"][0]  # type: ignore[no-any-return]
+    return answer.json()["decisions"][0]  # type: ignore[no-any-return]  # JSON has no types
 
 
 def test_a_decision_follows_what_a_customer_does(http: httpx.Client) -> None:
@@ -114,6 +114,23 @@ def test_a_heartbeat_makes_fresh_what_a_silent_source_leaves_stale(http: httpx.C
     assert (tally["accepted"], tally["rejected"]) == (1, [])
     assert view(http, "cus_5")["features"]["cart_open"]["stale"] is False
     eventually(lambda: "features_stale" not in decision(http, "cus_5", "reminder")["degraded"])
+
+
+def test_a_feature_that_lacks_events_is_told_as_such_and_how_to_fill_it(http: httpx.Client, shop: Server) -> None:
+    """The worker of a release that knows none of these features takes the customer's shard, where something passed."""
+    http.put("/v1/customers/cus_6", json={"consent": EVERYTHING_ALLOWED}).raise_for_status()
+    tell(http, *views("cus_6"))
+    eventually(lambda: view(http, "cus_6")["features"]["views_7d"]["value"] == 3)
+    shard = Keys(256).shard_of("cus_6")
+    with Redis(unix_socket_path=str(shop.store.socket_path)) as store:
+        store.hset(Keys(256).worker(shard), "plans", f"{'0' * 16}@1-0")
+    eventually(lambda: "not_filled" in view(http, "cus_6")["features"]["views_7d"])
+    assert "features_missing" in decision(http, "cus_6", "looks")["degraded"]
+    assert '\nnextbest_features_not_filled{worker="0"} 10\n' in http.get("/metrics").text
+    said = CliRunner().invoke(cli.app, ["why", "--url", shop.url, "cus_6", "looks"], env={"COLUMNS": "300"}).stdout
+    assert "`customer.views_7d` is not_filled: it lacks events that passed); fill it: `nextbest features backfill`" in (
+        " ".join(said.split())
+    )
 
 
 def test_a_heartbeat_for_an_event_that_is_not_declared_is_put_aside(http: httpx.Client) -> None:

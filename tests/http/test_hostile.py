@@ -6,6 +6,7 @@ what arrives too slowly in `test_protocol.py`.
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import socket
@@ -19,6 +20,8 @@ from typing import Any
 import httpx
 import pytest
 
+from app.http.server_config import Limits
+from app.settings import Settings
 from app.store.keys import Keys
 from tests.support.serving import Server
 
@@ -93,11 +96,16 @@ def test_many_keys_cost_no_more_than_as_many_other_bytes(http: httpx.Client) -> 
 
 
 def test_text_hashes_differ_from_process_to_process(server: Server) -> None:
+    """Nothing that ships may fix their secret, nor does whatever starts a server."""
+    assert server._process is not None
+    assert b"PYTHONHASHSEED" not in Path(f"/proc/{server._process.pid}/environ").read_bytes()
     command = [sys.executable, "-c", "print(hash('customer'))"]
     told = [subprocess.run(command, check=True, capture_output=True).stdout for _ in range(2)]
     assert told[0] != told[1]
-    for path in (ROOT / "app").rglob("*.py"):
-        assert "PYTHONHASHSEED" not in path.read_text(), path
+    shipped = [path for folder in ("app", "policy", "models", "deploy") for path in (ROOT / folder).rglob("*.*")]
+    for path in (*shipped, ROOT / "Makefile", ROOT / "pyproject.toml"):
+        if path.suffix in {".py", ".yaml", ".yml", ".toml", ""}:
+            assert "PYTHONHASHSEED" not in path.read_text(), path
 
 
 @pytest.mark.parametrize(
@@ -157,8 +165,8 @@ def test_each_line_of_the_log_is_one_object_whatever_was_sent(server: Server, ht
         assert said["message"] != "forged"
 
 
-#: What may ask another machine over HTTP: Amazon's certificates (`app.core.webhooks.sns_certificate` says which
-#: addresses), and commands that ask a server that their operator names.
+#: What may ask another machine: Amazon's certificates (`app.core.webhooks.sns_certificate` says which addresses), and
+#: commands that ask a server that their operator names.
 ASKING = {
     "app/sns_certificates.py",
     "app/why.py",
@@ -166,17 +174,45 @@ ASKING = {
     "app/demo_shop/house.py",
     "app/importing/sending.py",
 }
+#: What listens, or speaks to processes of its own machine.
+LISTENING = {"app/archive.py", "app/serve.py", "app/store/embedded.py", "app/supervisor.py"}
+#: What asks an address that only a setting names: the object store of the archive, the collector of traces. The store's
+#: own is redis-py's, which `app/store` alone may speak.
+TOLD_BY_SETTINGS = {"app/archiving/folder.py", "app/telemetry/pipeline.py"}
+CLIENTS = re.compile(
+    r"(httpx|httpcore|requests|aiohttp|urllib3|socket|ftplib|smtplib|http\.client|urllib\.request|pyarrow\.fs"
+    r"|fsspec|s3fs|opentelemetry\.exporter)(\.|$)"
+)
+CALLS = {"open_connection", "open_unix_connection", "create_connection", "sock_connect", "FileSystem", "from_uri"}
+
+
+def _reaches_out(path: Path) -> bool:
+    """Whether a module imports, or calls, what opens a connection."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Import():
+                names |= {each.name for each in node.names}
+            case ast.ImportFrom(module=str(module)):
+                names |= {module, *(f"{module}.{each.name}" for each in node.names)}
+            case ast.Attribute(attr=called) if called in CALLS:
+                return True
+    return any(map(CLIENTS.match, names))
+
+
+def _modules(*folders: str) -> Iterator[Path]:
+    return (path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
 def test_nothing_else_that_is_served_can_be_made_to_ask_another_machine() -> None:
-    client = re.compile(r"^\s*(import|from) (httpx|urllib\.request|requests|aiohttp|http\.client|urllib3)\b", re.M)
-    found = {
-        str(path.relative_to(ROOT))
-        for folder in ("app", "policy", "models")
-        for path in (ROOT / folder).rglob("*.py")
-        if client.search(path.read_text())
-    }
-    assert found == ASKING
+    found = {str(path.relative_to(ROOT)) for path in _modules("app", "policy", "models") if _reaches_out(path)}
+    assert found == ASKING | LISTENING | TOLD_BY_SETTINGS
+
+
+def test_no_route_names_an_address_that_a_setting_should() -> None:
+    """What takes an address is out of reach of whatever reads a request."""
+    taking = re.compile(r"app\.(archiving\.folder|telemetry\.pipeline)\b|from app\.archiving import")
+    assert [path for path in _modules("app/http", "app/flows", "app/core") if taking.search(path.read_text())] == []
 
 
 # The table of the page
@@ -227,3 +263,18 @@ def test_a_line_over_the_limit_of_its_row_is_refused_and_the_next_one_is_read(ht
     answer = http.post(path, content=line + b"\n" + b"{}\n", headers=NDJSON)
     assert b"payload_too_large" in answer.content
     assert answer.status_code == 200
+
+
+def test_a_request_s_head_and_time_are_bounded_as_the_page_says(server: Server, http: httpx.Client) -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
+    head = re.search(r"^\| head \| (\d+) KiB, (\d+) headers \(431\)", page, re.M)
+    time_s = re.search(r"^\| time \| (\d+) s ", page, re.M)
+    assert head is not None
+    assert time_s is not None
+    size, count = int(head[1]) * 1024, int(head[2])
+    for more, status in ((size - 2_000, 200), (size, 431)):
+        assert http.get("/health/live", headers={"x-long": "x" * more}).status_code == status
+    for many, status in ((count - 10, 200), (count + 1, 431)):
+        assert http.get("/health/live", headers={f"x-{n}": "" for n in range(many)}).status_code == status
+    waits = {Limits().request_timeout_s, Settings.model_fields["request_timeout_s"].default}
+    assert waits == {float(time_s[1])}

@@ -140,3 +140,38 @@ async def test_every_worker_tells_the_counts_of_all_and_those_of_one_that_died(s
 
 async def await_workers(server: Server, without: int = 0) -> None:
     await asyncio.to_thread(server.wait, lambda: len(now := server.workers()) == 4 and without not in now)
+
+
+async def test_workers_that_are_replaced_stay_ready_to_their_last_answer_and_their_counts_outlive_them(
+    store: Store,
+) -> None:
+    with Server.on(store.url, workers=2) as server:
+        await asyncio.to_thread(server.wait, lambda: len(server.workers()) == 2)
+        await server.client.welcome(*CUSTOMERS)
+        await server.client.close()
+        callers = Callers(server)
+        await callers.reach()
+        await callers.decide(6)
+        before = set(callers.of)
+        os.kill(server.pid, signal.SIGHUP)
+        told = await asyncio.gather(*map(readiness_to_the_end, callers.of.values()))
+        assert [set(each) for each in told] == [{200}, {200}]
+        await asyncio.to_thread(server.wait, lambda: not before & set(server.workers()), 60)
+        await callers.reach()
+        assert callers.of.keys() == set(server.workers())
+        await tells_all(callers)  # one more file than workers was left by those that are gone
+        await callers.hang_up()
+
+
+async def readiness_to_the_end(client: Client) -> list[int]:
+    """What a worker says of its readiness on one connection, until an answer ends that: nothing else may."""
+    (reader, writer, _) = client._idle[-1]
+    told, last = [], False
+    while not last:
+        assert [each[1] for each in client._idle] == [writer]
+        assert not reader.at_eof(), "the connection ended without a word"
+        answer = await client.ask("GET", "/health/ready")
+        told.append(answer.status)
+        last = answer.headers.get("connection") == "close"
+        await asyncio.sleep(0.02)
+    return told

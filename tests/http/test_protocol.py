@@ -202,6 +202,13 @@ async def test_too_many_headers_are_a_431(tmp_path: Path) -> None:
         await refused(connect, request(b"{}", extra=b"a: b\r\n" * 20), code="headers_too_large", status=431)
 
 
+@pytest.mark.parametrize("first", [100, 1_800, 10_000])
+async def test_a_head_that_is_too_large_and_whole_is_a_431_in_however_few_pieces(tmp_path: Path, first: int) -> None:
+    head = request(b"{}", extra=b"a: " + b"x" * 2_000 + b"\r\n")
+    async with serving(tmp_path, Application()) as connect:
+        await refused(connect, *filter(None, (head[:first], head[first:])), code="headers_too_large", status=431)
+
+
 async def test_a_head_that_does_not_end_is_a_431(tmp_path: Path) -> None:
     async with serving(tmp_path, Application()) as connect:
         pieces = [b"GET / HTTP/1.1\r\na: ", *[b"x" * 700] * 3]

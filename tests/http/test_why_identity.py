@@ -42,7 +42,7 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def hash_key(store: Redis) -> bytes:
-    return bytes(store.get("ctl:hash_key") or b"")  # type: ignore[arg-type]
+    return bytes(store.get("ctl:hash_key") or b"")  # type: ignore[arg-type]  # redis-py names the type of two clients in one
 
 
 def why(server: Server, *arguments: str) -> Result:

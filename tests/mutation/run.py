@@ -102,7 +102,7 @@ def _leave_words_alone() -> None:
     """One mutant a string, none of words for people: the place in the list of operators is taken by our own."""
     operators = mutators.mutation_operators
     place = next(place for place, (_, operator) in enumerate(operators) if operator is mutators.operator_string)
-    operators[place] = (cst.SimpleString, _string)  # type: ignore[index]
+    operators[place] = (cst.SimpleString, _string)  # type: ignore[index]  # a list, declared as a Sequence
 
 
 def _string(node: cst.SimpleString) -> Iterator[cst.BaseString]:

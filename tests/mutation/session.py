@@ -52,8 +52,8 @@ class Session:
 
         for item in items:
             if is_property(item):
-                own = item.obj._hypothesis_internal_use_settings  # type: ignore[attr-defined]
-                item.obj._hypothesis_internal_use_settings = settings(  # type: ignore[attr-defined]
+                own = item.obj._hypothesis_internal_use_settings  # type: ignore[attr-defined]  # Hypothesis's mark on a test
+                item.obj._hypothesis_internal_use_settings = settings(  # type: ignore[attr-defined]  # Hypothesis's mark on a test
                     own,
                     max_examples=min(own.max_examples, EXAMPLES_MAX),
                     derandomize=True,

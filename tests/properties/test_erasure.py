@@ -98,7 +98,7 @@ async def _all_steps(url: str, steps: list[Any]) -> None:
 async def _write(store: CustomerStore, step: Consents, now_ms: int, erased_ms: int) -> tuple[bool, bool]:
     """Whether the write ends an erasure, and whether it was taken."""
     changes = tuple(
-        ConsentChange(purpose, "*", state, "form", "consent", None if ago is None else now_ms - ago)  # type: ignore[arg-type]
+        ConsentChange(purpose, "*", state, "form", "consent", None if ago is None else now_ms - ago)  # type: ignore[arg-type]  # a state, as its text
         for purpose, state, ago in step.states
     )
     attributes = (("recency", "3"),) if step.attribute else ()

@@ -12,9 +12,18 @@ import pytest
 import uvloop
 
 from tests.support.cluster import cluster, shared_cluster
+from tests.support.long import pytest_collection_modifyitems, pytest_configure
 from tests.support.valkey import own_store, store_server, store_url
 
-__all__ = ["cluster", "own_store", "shared_cluster", "store_server", "store_url"]
+__all__ = [
+    "cluster",
+    "own_store",
+    "pytest_collection_modifyitems",
+    "pytest_configure",
+    "shared_cluster",
+    "store_server",
+    "store_url",
+]
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

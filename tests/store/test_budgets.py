@@ -65,7 +65,7 @@ async def processes(url: str, bundle: Bundle, number: int) -> AsyncIterator[list
 async def try_to_send(budgets: Budgets, bundle: Bundle, outcome: Outcome = DONE, at_ms: int = NOON_MS) -> bool:
     """One decision's way: look, choose, spend, commit."""
     while True:
-        control = await budgets.seen(NO_CONTROL, asking(bundle), at_ms, soon())
+        control = await budgets.seen(NO_CONTROL, asking(bundle), at_ms, soon(10))
         if control.exhausted:
             return False
         contacts = a_send(at_ms)

@@ -232,6 +232,7 @@ def test_redirections_are_read_and_nothing_else_is_one() -> None:
     assert redirect_of(ReplyError("MOVED 1 ::1:7000")) == ("MOVED", "::1", 7000)
     assert redirect_of(ReplyError("TRYAGAIN Multiple keys request during rehashing of slot")) == ("TRYAGAIN", "", 0)
     assert redirect_of(ReplyError("ERR MOVED 1 a:1")) is None
+    assert redirect_of(ReplyError("MOVED 1 a:b")) is None
     assert redirect_of(b"MOVED 3999 127.0.0.1:6381") is None
 
 

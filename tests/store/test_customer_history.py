@@ -45,7 +45,7 @@ async def history_of(client: Redis, customer: str = "c") -> list[Change]:
 
 
 def said(state: str, at_ms: int | None, channel: str = "email", expires_ms: int | None = None) -> ConsentChange:
-    return ConsentChange("marketing", channel, state, "form", "consent", at_ms, expires_ms)  # type: ignore[arg-type]
+    return ConsentChange("marketing", channel, state, "form", "consent", at_ms, expires_ms)  # type: ignore[arg-type]  # a state, as its text
 
 
 def consents(*changes: ConsentChange, why: str | None = None) -> CustomerWrite:
@@ -215,7 +215,7 @@ async def test_consents_with_ends_end_the_same_in_whatever_order_they_come_and_h
         end = float("inf") if expires_ms is None else float(expires_ms)
         return at_ms, state == "denied", end if state == "denied" else -end
 
-    shuffled = sorted(entries, key=lambda _: order.random())  # type: ignore[attr-defined]
+    shuffled = sorted(entries, key=lambda _: order.random())  # type: ignore[attr-defined]  # Hypothesis gives a Random
     async with open_client(store_url) as client:
         await give_ids(client)
         await client.delete(KEYS.profile("c"), HISTORY)

@@ -140,7 +140,7 @@ async def test_no_identity_of_a_suppressed_customer_is_forgotten(client: Redis) 
 
 
 def said(state: str) -> ConsentChange:
-    return ConsentChange("marketing", "email", state, "form", "consent", None)  # type: ignore[arg-type]
+    return ConsentChange("marketing", "email", state, "form", "consent", None)  # type: ignore[arg-type]  # a state, as its text
 
 
 async def merge(client: Redis, loser: str, winner: str) -> None:

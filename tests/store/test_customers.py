@@ -56,7 +56,7 @@ async def facts_of(client: Redis, customer: str) -> Facts:
 
 
 def said(state: str, at_ms: int | None, channel: str = "email", source: str = "form") -> ConsentChange:
-    return ConsentChange("marketing", channel, state, source, "consent", at_ms)  # type: ignore[arg-type]
+    return ConsentChange("marketing", channel, state, source, "consent", at_ms)  # type: ignore[arg-type]  # a state, as its text
 
 
 def consents(*changes: ConsentChange) -> CustomerWrite:
@@ -187,7 +187,7 @@ async def test_consents_end_the_same_in_whatever_order_they_arrive(
     store_url: str, entries: list[tuple[str, int, str]], order: object
 ) -> None:
     """The later time wins, ties go to denied: so the winner of each channel is the greatest (time, denied)."""
-    shuffled = sorted(entries, key=lambda _: order.random())  # type: ignore[attr-defined]
+    shuffled = sorted(entries, key=lambda _: order.random())  # type: ignore[attr-defined]  # Hypothesis gives a Random
     async with open_client(store_url) as client:
         await give_ids(client)
         await client.delete(KEYS.profile("c"))

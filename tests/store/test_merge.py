@@ -161,7 +161,7 @@ async def test_a_write_to_the_winner_between_its_reading_and_its_writing_is_not_
             looks.append(customer)
             return held
 
-        store._look = looked  # type: ignore[method-assign]
+        store._look = looked  # type: ignore[method-assign]  # a stand-in
         await Merges(store).merge(LOSER, WINNER, "desk")
         assert ((await room.facts(WINNER)).region, len(looks)) == ("US", 2)
 

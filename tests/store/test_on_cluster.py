@@ -22,6 +22,7 @@ from tests.store.test_erasure import (
     test_each_erasure_is_handed_to_one_process_until_that_one_is_silent,
     test_many_are_swept_up_in_one_pass_and_others_are_left,
 )
+from tests.store.test_fold_notes import test_servers_read_what_workers_and_fillings_note
 from tests.store.test_merge import test_many_merges_into_one_winner_at_once_end_with_all_of_them
 from tests.store.test_outcomes import (
     desk,
@@ -48,6 +49,7 @@ __all__ = [
     "test_every_entry_is_a_row_once_and_the_workers_may_trim",
     "test_many_are_swept_up_in_one_pass_and_others_are_left",
     "test_many_merges_into_one_winner_at_once_end_with_all_of_them",
+    "test_servers_read_what_workers_and_fillings_note",
     "test_whatever_is_released_meanwhile_a_limit_of_one_holds_and_its_room_is_used",
     "test_workers_that_begin_at_once_begin_at_different_shards",
 ]  # fmt: skip

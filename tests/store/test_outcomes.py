@@ -466,7 +466,7 @@ async def test_taking_back_what_is_known_to_be_sent_leaves_the_contact(desk: Des
     assert len(await desk.contacts()) == 1
 
 
-async def taken_back(desk: Desk) -> tuple:  # type: ignore[type-arg]
+async def taken_back(desk: Desk) -> tuple:  # type: ignore[type-arg]  # the intent, and what was decided
     now_ms = await desk.now_ms()
     intent, decision = desk.intent("once", now_ms)
     intent = intent._replace(commit_by_ms=now_ms + 20)

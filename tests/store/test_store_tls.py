@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError
 from app.settings import Settings
 from app.store.clients import open_client
 from app.store.link import pack
-from app.store.tls import OPTIONS, check_tls
+from app.store.tls import OPTIONS, check_tls, in_words
 from tests.support.link import linked, linking, soon, until
 from tests.support.proxy import FaultProxy
 from tests.support.valkey import Store
@@ -91,6 +91,45 @@ async def test_a_store_that_asks_for_our_certificate_gets_it_over_tls(
             assert await client.ping()
         async with linking(trusting) as link:
             assert not await link.wait_connected(0.3)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("shown", ["none", "of a stranger"])
+async def test_a_store_that_wants_another_certificate_of_ours_is_told_as_that_over_tls(
+    store_url: str,
+    store_server: Store,
+    authority: trustme.CA,
+    ca: Path,
+    tmp_path: Path,
+    version: ssl.TLSVersion,
+    shown: str,
+) -> None:
+    context = serving(authority)
+    context.verify_mode, context.minimum_version, context.maximum_version = ssl.CERT_REQUIRED, version, version
+    authority.configure_trust(context)
+    theirs = trustme.CA().issue_cert("nextbest.example.com")
+    theirs.private_key_pem.write_to_path(str(tmp_path / "own.key"))
+    theirs.cert_chain_pems[0].write_to_path(str(tmp_path / "own.pem"))
+    ours = "" if shown == "none" else f"&ssl_certfile={tmp_path / 'own.pem'}&ssl_keyfile={tmp_path / 'own.key'}"
+    async with FaultProxy(store_server.socket_path, tls=context) as proxy:
+        said = await refusal(f"{proxy.url}?ssl_ca_certs={ca}{ours}")
+    assert "a certificate of ours" in said
+    assert "name one that it trusts with `?ssl_certfile=" in said
+
+
+def refused_by_alert(alert: str) -> ssl.SSLError:
+    error = ssl.SSLError()
+    error.reason = alert
+    return error
+
+
+@pytest.mark.parametrize(
+    "alert", ["TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_BAD_CERTIFICATE", "TLSV1_ALERT_UNKNOWN_CA"]
+)
+def test_a_store_that_says_by_an_alert_that_it_wants_a_certificate_is_repeated(alert: str) -> None:
+    said = in_words(ConnectionError(), over_tls=True), in_words(refused_by_alert(alert), over_tls=True)
+    assert said[1].startswith(f"the store wants a certificate of ours ({alert.lower().replace('_', ' ')})")
+    assert "certificate" not in said[0]
 
 
 async def test_ordinary_clients_are_as_strict_over_tls(

@@ -18,6 +18,7 @@ from redis.cluster import ClusterNode, RedisCluster
 from redis.crc import key_slot
 
 from app.store.slots import slot_of
+from tests.support.certificates import Certificates
 from tests.support.valkey import Store
 
 SLOTS = 16_384
@@ -59,16 +60,23 @@ class Node:
 class Cluster:
     """Three primaries with a replica each, unless it is said otherwise. `kill`, `freeze` and the like: `node.store`."""
 
-    def __init__(self, *settings: str, primaries: int = 3, replicas: bool = True) -> None:
+    def __init__(
+        self, *settings: str, primaries: int = 3, replicas: bool = True, tls: Certificates | None = None
+    ) -> None:
+        """With `tls` the servers speak nothing else, not even among themselves."""
+        self._tls = tls
         ports = free_ports(2 * primaries * (2 if replicas else 1))
         usual = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS), "--bind", "127.0.0.1")
         # While one primary is away the others answer for what is theirs.
         usual += ("--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0")
+        listen = "--port"
+        if tls is not None:
+            usual, listen = usual + tls.arguments + ("--tls-cluster", "yes"), "--tls-port"
         bounds = [SLOTS * n // primaries for n in range(primaries + 1)]
         self.nodes: list[Node] = []
         for number in range(primaries * (2 if replicas else 1)):
             port, bus_port = ports[2 * number], ports[2 * number + 1]
-            store = Store(*usual, "--port", str(port), "--cluster-port", str(bus_port), *settings)
+            store = Store(*usual, listen, str(port), "--cluster-port", str(bus_port), *settings)
             slots = range(bounds[number], bounds[number + 1]) if number < primaries else range(0)
             of = self.nodes[number - primaries] if number >= primaries else None
             self.nodes.append(Node(f"{number + 1:040x}", port, bus_port, store, slots, of))
@@ -77,7 +85,8 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        return f"redis+cluster://{','.join(node.address for node in self.primaries)}"
+        scheme, options = ("redis", "") if self._tls is None else ("rediss", f"?{self._tls.options}")
+        return f"{scheme}+cluster://{','.join(node.address for node in self.primaries)}{options}"
 
     def start(self) -> None:
         for node in self.nodes:
@@ -176,10 +185,7 @@ class Cluster:
     def move_slot(self, slot: int, to: Node, *, keys_at_once: int = 100) -> None:
         """Move a slot as `valkey-cli --cluster reshard` does, while it is being used: importing, migrating, the keys
         in portions, and then everybody is told (https://valkey.io/commands/cluster-setslot/)."""
-        source = self.owner(slot)
-        assert source is not to
-        _ok(to.store.command("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id))
-        _ok(source.store.command("CLUSTER", "SETSLOT", slot, "MIGRATING", to.id))
+        source = self.begin_move(slot, to)
         with redis.Redis(port=source.port) as client:
             while keys := client.execute_command("CLUSTER GETKEYSINSLOT", slot, keys_at_once):
                 client.execute_command("MIGRATE", "127.0.0.1", to.port, "", 0, 5000, "KEYS", *keys)
@@ -189,6 +195,15 @@ class Cluster:
         while not all(self._says(node, slot, to) for node in (source, to)):
             assert time.monotonic() < give_up_at, "the servers do not agree whose the slot is"
             time.sleep(0.002)
+
+    def begin_move(self, slot: int, to: Node) -> Node:
+        """The first step of that, after which keys that are missing at one server are looked for at the other; who has
+        the slot. Harmless to repeat."""
+        source = self.owner(slot)
+        assert source is not to
+        _ok(to.store.command("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id))
+        _ok(source.store.command("CLUSTER", "SETSLOT", slot, "MIGRATING", to.id))
+        return source
 
     def _says(self, node: Node, slot: int, owner: Node) -> bool:
         with redis.Redis(port=node.port) as client:

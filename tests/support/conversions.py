@@ -19,7 +19,7 @@ MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 def rules(*ways: str, window_ms: int = 7 * DAY_MS) -> OutcomeRules:
     """One conversion: an order."""
     bought = Conversion(
-        "purchase", "bought", "revenue", ways or ("decision_id", "last_click"), window_ms,  # type: ignore[arg-type]
+        "purchase", "bought", "revenue", ways or ("decision_id", "last_click"), window_ms,  # type: ignore[arg-type]  # ways, as their texts
         "returned", "order_id", "total",
     )  # fmt: skip
     return OutcomeRules((bought,), by_event=MappingProxyType({"bought": (bought,), "returned": (bought,)}))

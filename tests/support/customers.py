@@ -22,7 +22,7 @@ RETENTION_S = 1_000
 
 
 def fact(index: int, name: str, kind: str, sensitivity: str = "personal", **more: Any) -> Fact:
-    return Fact(index, name, kind, "attribute", "crm", 1, sensitivity, frozenset({"personalisation"}), **more)  # type: ignore[arg-type]
+    return Fact(index, name, kind, "attribute", "crm", 1, sensitivity, frozenset({"personalisation"}), **more)  # type: ignore[arg-type]  # texts of closed lists
 
 
 FACTS = (

@@ -93,7 +93,7 @@ def new_field() -> Iterator[Field]:
         served = written(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nextbest-test-"))))
         urls = (store.url, store.url, proxy.url)
         settings = {"wait": False, "decision_log_bytes": str(10**10)}  # all is kept, though in few shards
-        servers = [stack.enter_context(Server.on(url, served.folder, **settings)) for url in urls]  # type: ignore[arg-type]
+        servers = [stack.enter_context(Server.on(url, served.folder, **settings)) for url in urls]  # type: ignore[arg-type]  # options by name
         for server in servers:
             server.wait(server.is_ready)
         inside = stack.enter_context(redis.Redis(unix_socket_path=str(store.socket_path)))

@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent / "pharmacy_bundle"
 
 @cache
 def pharmacy(unknown_transactional: str = "generic") -> Bundle:
-    return dataclasses.replace(load(FOLDER), unknown_transactional=unknown_transactional)  # type: ignore[arg-type]
+    return dataclasses.replace(load(FOLDER), unknown_transactional=unknown_transactional)  # type: ignore[arg-type]  # one of three texts
 
 
 def off(kind: SwitchKind | str, name: str = EVERYTHING, until_ms: int | None = None) -> Switch:

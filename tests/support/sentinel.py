@@ -11,11 +11,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
 from app.store.embedded import end_with_us
+from tests.support.certificates import Certificates
 from tests.support.cluster import free_ports
 from tests.support.valkey import Store, server_binary
 
@@ -29,13 +31,17 @@ StartWatched = Callable[..., "Watched"]
 class Watched:
     """Two servers, one of which is the primary, and the sentinels that say which."""
 
-    def __init__(self, *settings: str, sentinels: int = 3, password: str = "") -> None:
-        """`password` is that of the sentinels; the servers have none but for users that a test adds."""
+    def __init__(self, *settings: str, sentinels: int = 3, password: str = "", tls: Certificates | None = None) -> None:
+        """`password` is that of the sentinels; the servers have none but for users that a test adds. With `tls` all of
+        them speak nothing else."""
         self._password = password
+        self._tls = tls
         self.ports = free_ports(2 + sentinels)
         first, second, *self.sentinel_ports = self.ports
         usual = ("--bind", "127.0.0.1", "--repl-diskless-sync-delay", "0", "--replica-announce-ip", "127.0.0.1")
-        self.servers = {port: Store(*usual, "--port", str(port), *settings) for port in (first, second)}
+        if tls is not None:
+            usual += tls.arguments
+        self.servers = {port: Store(*usual, f"--{self._port}", str(port), *settings) for port in (first, second)}
         self._first, self._second = first, second
         self._folder = Path(tempfile.mkdtemp(prefix="nextbest-test-"))
         self._sentinels: list[subprocess.Popen[bytes]] = []
@@ -44,7 +50,13 @@ class Watched:
     @property
     def url(self) -> str:
         hosts = ",".join(f"127.0.0.1:{port}" for port in self.sentinel_ports)
-        return f"redis+sentinel://{hosts}/{SERVICE}"
+        scheme, options = ("redis", "") if self._tls is None else ("rediss", f"?{self._tls.options}")
+        return f"{scheme}+sentinel://{hosts}/{SERVICE}{options}"
+
+    @property
+    def _port(self) -> str:
+        """The setting of whom they listen to."""
+        return "port" if self._tls is None else "tls-port"
 
     def start(self) -> None:
         self.servers[self._first].start()
@@ -59,11 +71,13 @@ class Watched:
     def _start_sentinel(self, number: int, port: int) -> None:
         settings = self._folder / f"sentinel{number}.conf"
         settings.write_text(
-            f"port {port}\nbind 127.0.0.1\ndir {self._folder}\nlogfile {self._folder}/sentinel{number}.log\n"
+            f"port 0\n{self._port} {port}\nbind 127.0.0.1\ndir {self._folder}\n"
+            f"logfile {self._folder}/sentinel{number}.log\n"
             f"sentinel monitor {SERVICE} 127.0.0.1 {self._first} 2\n"
             f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}\n"
             f"sentinel failover-timeout {SERVICE} 3000\n"
             + (f"requirepass {self._password}\nsentinel sentinel-pass {self._password}\n" if self._password else "")
+            + "".join(f"{name} {value}\n" for name, value in (self._tls.settings if self._tls else {}).items())
         )
         process = subprocess.Popen(
             [server_binary(), str(settings), "--sentinel"],
@@ -92,7 +106,16 @@ class Watched:
         return True
 
     def _sentinel(self, port: int) -> redis.Redis:
-        return redis.Redis(port=port, socket_timeout=1, protocol=2, password=self._password or None)
+        ways: dict[str, Any] = {} if self._tls is None else self._tls.keywords()
+        return redis.Redis(
+            host="127.0.0.1", port=port, socket_timeout=1, protocol=2, password=self._password or None, **ways
+        )
+
+    def add_user(self, name: str, *rules: str) -> None:
+        """To every sentinel."""
+        for port in self.sentinel_ports:
+            with self._sentinel(port) as sentinel:
+                sentinel.execute_command("ACL", "SETUSER", name, *rules)
 
     def stop_a_sentinel(self) -> None:
         """The first one."""

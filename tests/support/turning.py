@@ -55,6 +55,7 @@ class Loop:
     waits_s: list[float] = field(default_factory=list)  # of those, from when they were due
     refusals_s: list[float] = field(default_factory=list)  # how long each took
     longest_turn_s: float = 0.0
+    most_begun: int = 0  # under way at once
 
     def __post_init__(self) -> None:
         self._soon: list[Callable[[], None]] = []
@@ -69,6 +70,7 @@ class Loop:
         while self._arrivals or self._soon or self.ready or self._stored:
             begun_s = self.now_s
             self._turn()
+            self.most_begun = max(self.most_begun, self.admission.in_flight - self.admission.waiting)
             self.longest_turn_s = max(self.longest_turn_s, self.now_s - begun_s)
 
     def _turn(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -89,6 +90,18 @@ async def worker_on(
             ),
             counted,
         )
+
+
+@asynccontextmanager
+async def running(worker: EventWorker) -> AsyncIterator[None]:
+    """Works by itself, and ends in order."""
+    stopped = asyncio.Event()
+    task = asyncio.create_task(worker.run(stopped))
+    try:
+        yield
+    finally:
+        stopped.set()
+        await task
 
 
 async def worked_off(url: str, **others: Any) -> Counted:

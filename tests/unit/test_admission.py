@@ -166,3 +166,25 @@ def test_other_work_of_the_process_is_not_taken_for_the_cost_of_decisions() -> N
     one.waiting = 7
     assert one.has_room(BUDGET_S)
     assert one.delay_s < BUDGET_S / 2
+
+
+def test_no_more_decisions_are_under_way_than_the_smallest_budget_has_room_for() -> None:
+    """The store takes all of a second: none of those that came has ended when the next one comes."""
+    loop = Loop(store_s=0.0001)
+    loop.run(evenly(PEAK * 0.5, 1.0, 2.0))  # what a decision costs is known now
+    most = loop.admission.begun_max
+    assert BUDGET_S / 4 < most * COST_S < BUDGET_S
+    loop.store_s = 1.0
+    loop.run(evenly(PEAK * 0.5, 1.0, 3.0, begin_s=loop.now_s))
+    assert most / 2 < loop.most_begun <= max(most, loop.admission.begun_max)
+    assert loop.admission.in_flight == loop.admission.waiting == 0
+
+
+def test_who_finds_no_place_under_way_begins_as_soon_as_another_has_ended() -> None:
+    loop = Loop(store_s=0.0001)
+    loop.run(evenly(PEAK * 0.5, 1.0, 2.0))
+    loop.store_s = 0.02
+    before, most = len(loop.in_time), loop.admission.begun_max
+    loop.run([(loop.now_s, 2.0)] * 3 * most)
+    assert len(loop.in_time) == before + 3 * most
+    assert loop.most_begun == most

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from typer import BadParameter
+from typer import BadParameter, Typer
+from typer.testing import CliRunner
 
 from app.store.decisions import DECISION_TTL_S, IDEMPOTENCY_TTL_S
 from loadtests.capacity import measured
-from loadtests.capacity.__main__ import count
+from loadtests.capacity.__main__ import count, main
 from loadtests.capacity.model import DAY_S, SENT_DAYS, Wanted, needed, shards_for
 from loadtests.capacity.table import PAGE, published
 
@@ -72,6 +73,13 @@ def test_counts_are_written_as_people_write_them() -> None:
     for text in ("", "many", "0", "-3"):
         with pytest.raises(BadParameter):
             count(text)
+
+
+@pytest.mark.parametrize("option", ["--busy=1.1", "--keyed=-0.1", "--keyed=2", "--events=-1", "--log-minutes=-1"])
+def test_a_share_is_at_most_all_of_it_and_nothing_is_less_than_none(option: str) -> None:
+    command = Typer()
+    command.command()(main)
+    assert CliRunner().invoke(command, [option]).exit_code == 2
 
 
 def test_every_constant_says_where_it_was_measured() -> None:

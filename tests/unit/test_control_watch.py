@@ -51,7 +51,7 @@ class Scripted:
 
 def watching(*says: Polled, compared: Sequence[VariantKey] = ()) -> tuple[ControlWatch, Scripted]:
     store = Scripted(*says, compared=compared)
-    return ControlWatch(store), store  # type: ignore[arg-type]
+    return ControlWatch(store), store  # type: ignore[arg-type]  # a stand-in
 
 
 def whole(*switches: Switch) -> Polled:
@@ -156,7 +156,7 @@ async def test_a_poll_that_hangs_does_not_keep_the_facts_fresh(monkeypatch: pyte
         await asyncio.Event().wait()
         raise AssertionError
 
-    store.poll = hangs  # type: ignore[method-assign]
+    store.poll = hangs  # type: ignore[method-assign]  # a stand-in
     watch.start()
     await eventually(lambda: watch.current.stale)
     await watch.close()
@@ -173,7 +173,7 @@ async def test_a_switch_whose_time_is_over_is_taken_away_by_whoever_sees_it() ->
 
 async def test_counts_are_followed_only_where_variants_are_compared() -> None:
     watch, store = watching(whole())
-    store.earned = None  # type: ignore[assignment,method-assign]
+    store.earned = None  # type: ignore[assignment,method-assign]  # a stand-in
     watch.start()
     await eventually(lambda: store.polls > 0)
     await watch.close()

@@ -51,11 +51,11 @@ def test_claims_of_users_who_are_one_are_one_claim_the_earliest() -> None:
 
 
 def test_a_user_claims_what_was_told_with_it_and_not_its_own_id() -> None:
-    entry = Said(T0_MS, "u_1", (*A, ("email_sha256", "ab" * 32))).entry()  # type: ignore[arg-type]
+    entry = Said(T0_MS, "u_1", (*A, ("email_sha256", "ab" * 32))).entry()  # type: ignore[arg-type]  # pairs of texts
     assert [claim.identity.kind for claim in claims_of(entry, HASH_KEY)] == ["anonymous_id", "email_sha256"]
     assert next(claims_of(entry, HASH_KEY)) == Claim(visitor("a"), "u_1", T0_MS)
     other_id = "anna b."  # no customer key can be written so: the customer is a hash of it
-    entry = Said(T0_MS, other_id, A).entry()._replace(customer=fallback_key("user_id", other_id, HASH_KEY))  # type: ignore[arg-type]
+    entry = Said(T0_MS, other_id, A).entry()._replace(customer=fallback_key("user_id", other_id, HASH_KEY))  # type: ignore[arg-type]  # pairs of texts
     assert [claim.identity for claim in claims_of(entry, HASH_KEY)] == [visitor("a")]
 
 

@@ -56,7 +56,7 @@ def test_marketing_goes_to_both_only_where_neither_refused_and_one_permitted(pai
 
 
 def reached(bundle: Bundle, placement: Placement, facts: Facts) -> set[int]:
-    zones = lambda: customer_zones(facts.timezone, facts.region, None)  # noqa: E731
+    zones = lambda: customer_zones(facts.timezone, facts.region, None)  # noqa: E731  # named as the parameter
     return set(reached_limits(bundle, placement, facts.contacts, NOW_MS, NOW_MS + HOUR_MS, zones))
 
 

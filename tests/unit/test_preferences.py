@@ -14,7 +14,7 @@ BUNDLE = contract_bundle()
 
 
 def said(purpose: str, state: str, channel: str = "email", at_ms: int = 1, ends_ms: int | None = None) -> ConsentEntry:
-    return ConsentEntry(purpose, channel, state, "consent", "form", at_ms, ends_ms)  # type: ignore[arg-type]
+    return ConsentEntry(purpose, channel, state, "consent", "form", at_ms, ends_ms)  # type: ignore[arg-type]  # a state, as its text
 
 
 def shown(*consent: ConsentEntry, region: str | None = "DE", stops: tuple[Suppression, ...] = ()) -> Preferences:

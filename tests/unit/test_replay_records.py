@@ -151,12 +151,12 @@ def test_one_pool_without_an_answer_costs_the_others_nothing() -> None:
     class Moody:
         def run(self, matrix: object) -> object:
             nonlocal broken
-            if len(matrix) > 2 or broken == "once":  # type: ignore[arg-type]
+            if len(matrix) > 2 or broken == "once":  # type: ignore[arg-type]  # a matrix
                 broken = "no more" if broken == "once" else "once"
                 raise ValueError("no answer")
             return usual(matrix)
 
-    model.session = Moody()  # type: ignore[assignment]
+    model.session = Moody()  # type: ignore[assignment]  # a stand-in
     alone = rescorer.score(wanted)
     assert [scoring.degraded for scoring in alone] == ["model_failed", None, None]
     assert alone[1:] == whole[1:]

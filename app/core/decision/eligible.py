@@ -16,14 +16,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from cel import Context
-
 from app.core.decision.exclusion import Excluded
 from app.core.decision.gate import Gate
 from app.core.decision.readable import impersonal_names, readable, withheld_names
 from app.core.decision.situation import Situation
 from app.core.features.live import features_read
 from policy.bundle import Candidate, Fact, Message, Placement
+from policy.cel_library import Context
 from policy.codes import Degraded, Exclusion, SwitchKind
 from policy.consent import Permission, contact_permission, law_of
 from policy.expressions import Expression
@@ -51,11 +50,13 @@ def eligible(placement: Placement, situation: Situation, gate: Gate, taken: Mapp
     """
     if gate.stop is not None:
         return Pool([], {}, [], {})
-    freshness = check_freshness(placement, situation, readable(placement, situation, gate))
+    not_filled = _not_filled(placement, situation, gate) if situation.facts.not_filled else NOT_LACKING
+    freshness = check_freshness(placement, situation, readable(placement, situation, gate), not_filled)
     rules = RuleRun(placement, situation, freshness, gate.personal)
     pool = Pool([], {}, freshness.degraded, freshness.values, freshness.ranked_by_rules, rules=rules)
     against = rules.run_all()
-    if situation.facts.features_unread and _misses_features(placement, situation, gate):
+    lost = features_read(situation.bundle, placement) if situation.facts.features_unread else freshness.missing
+    if lost and _misses(lost, placement, situation, gate):
         pool.degraded.append(Degraded.FEATURES_MISSING)
     switches = situation.control.switches
     usual = gate.personal and not taken and not freshness.ranked_by_rules and not switches
@@ -168,14 +169,21 @@ def _say_what_is_withheld(placement: Placement, situation: Situation, gate: Gate
             pool.degraded.append(Degraded.FEATURES_MISSING)
 
 
-def _misses_features(placement: Placement, situation: Situation, gate: Gate) -> bool:
-    """Whether features that could not be read are wanted here. A model that ranks by rules without them says so."""
-    wanted = features_read(situation.bundle, placement)
+def _misses(wanted: frozenset[str], placement: Placement, situation: Situation, gate: Gate) -> bool:
+    """Whether features that are missing are wanted here. A model that ranks by rules without them says so."""
     if not gate.personal:
         wanted &= impersonal_names(situation.bundle)
     model = placement.model
     says_so = gate.personal and model is not None and model.on_missing == "rules"
     return bool(wanted - _model_facts(placement) if says_so else wanted)
+
+
+def _not_filled(placement: Placement, situation: Situation, gate: Gate) -> frozenset[str]:
+    """The features that lack events, of those that the placement may read: nobody is told of others."""
+    names = situation.facts.not_filled & features_read(situation.bundle, placement)
+    if not gate.personal:
+        names &= impersonal_names(situation.bundle)
+    return names - withheld_names(placement, situation, gate)
 
 
 def _barred(candidate: Candidate, placement: Placement, situation: Situation, gate: Gate) -> Excluded | None:
@@ -248,7 +256,7 @@ def _purpose_refused(message: Message, placement: Placement, situation: Situatio
 
 def _stale(message: Message, freshness: Freshness) -> Excluded | None:
     if freshness.ranked_by_rules and message.risk != "low":
-        return Excluded(Exclusion.STALE_FEATURE, ("stale", freshness.blamed))
+        return freshness.says(freshness.blamed)
     return None
 
 
@@ -260,26 +268,45 @@ class Freshness(NamedTuple):
     ranked_by_rules: bool = False
     blamed: str = ""  # the fact that forbids the model
     dropping: frozenset[str] = frozenset()  # messages whose rules read one of these are dropped
+    not_filled: frozenset[str] = frozenset()  # they lack events that passed
+    missing: frozenset[str] = frozenset()  # those of them of which no contract says what then
+
+    def says(self, name: str) -> Excluded:
+        """Why a fact that is stale, or lacks events, forbids a message."""
+        return Excluded(Exclusion.STALE_FEATURE, ("lacking" if name in self.not_filled else "stale", name))
 
 
-def check_freshness(placement: Placement, situation: Situation, values: Mapping[str, Any]) -> Freshness:
+NOT_LACKING: frozenset[str] = frozenset()
+
+
+def check_freshness(
+    placement: Placement,
+    situation: Situation,
+    values: Mapping[str, Any],
+    not_filled: frozenset[str] = NOT_LACKING,
+) -> Freshness:
     """Apply `max_age` per fact: a fact is stale when its source wrote it longer ago than that, or nobody knows when. A
     feature (`max_lag`) is stale when its events are not known to be complete since then: that none came is no news.
 
     `on_stale` says what then: `use` it, `impute` (treat it as missing), `drop_messages` whose rules read it, or rank
-    by `rules` among low-risk messages.
+    by `rules` among low-risk messages. A feature that is `not_filled` is stale whatever its events say, and has no
+    value, so it is not used either; without a contract it is missing.
     """
     stale = [
         fact for fact in placement.contracts if fact.name in values and _is_stale(fact, values[fact.name], situation)
     ]
+    missing = not_filled
+    if not_filled:
+        stale += [fact for fact in placement.contracts if fact.name in not_filled]
+        missing -= {fact.name for fact in stale}
     if not stale:
-        return Freshness(values, [])
+        return Freshness(values, [], not_filled=not_filled, missing=missing) if not_filled else Freshness(values, [])
     kept = dict(values)
     for fact in stale:
         if fact.on_stale == "impute" and fact.default is not None:
             kept[fact.name] = fact.default
         elif fact.on_stale == "impute":
-            del kept[fact.name]
+            kept.pop(fact.name, None)
     to_rules = [fact.name for fact in stale if fact.on_stale == "rules"]
     return Freshness(
         values=kept,
@@ -287,6 +314,8 @@ def check_freshness(placement: Placement, situation: Situation, values: Mapping[
         ranked_by_rules=bool(to_rules),
         blamed=to_rules[0] if to_rules else "",
         dropping=frozenset(fact.name for fact in stale if fact.on_stale == "drop_messages"),
+        not_filled=not_filled,
+        missing=missing,
     )
 
 
@@ -300,7 +329,7 @@ def _is_stale(fact: Fact, value: Any, situation: Situation) -> bool:
 class RuleRun:
     """Runs each distinct rule of a placement once, in one CEL context that holds only what the rules refer to."""
 
-    __slots__ = ("_bundle", "_cel", "_context", "_dropping", "_personal", "_placement", "_values")
+    __slots__ = ("_bundle", "_cel", "_context", "_dropping", "_freshness", "_personal", "_placement", "_values")
 
     def __init__(self, placement: Placement, situation: Situation, freshness: Freshness, personal: bool) -> None:
         self._values = freshness.values
@@ -310,6 +339,7 @@ class RuleRun:
         self._bundle = situation.bundle
         self._personal = personal
         self._dropping = freshness.dropping
+        self._freshness = freshness
 
     def run_all(self) -> dict[int, Excluded]:
         """The rules that speak against the messages that hold them, by index, and how each says so."""
@@ -344,8 +374,7 @@ class RuleRun:
                 if not compares:
                     yield index
                     continue
-                path = _path_of(str(missing.args[0]), self._bundle.rules[index].expression)
-                against[index] = Excluded(Exclusion.NOT_ELIGIBLE, ("missing", index, path))
+                against[index] = self._lacks(index, str(missing.args[0]))
             except TypeError:
                 yield index
             else:
@@ -381,14 +410,19 @@ class RuleRun:
         if self._dropping:
             for name in rule.expression.customer:
                 if name in self._dropping:
-                    return Excluded(Exclusion.STALE_FEATURE, ("stale", name))
+                    return self._freshness.says(name)
         try:
             holds = rule.expression.evaluate(self._context_for_cel())
         except KeyError as missing:  # the library names the absent key of `customer` or `context`
-            return Excluded(Exclusion.NOT_ELIGIBLE, ("missing", index, _path_of(str(missing.args[0]), rule.expression)))
+            return self._lacks(index, str(missing.args[0]))
         except Exception:  # a rule that fails never lets a message through
             return Excluded(Exclusion.NOT_ELIGIBLE, ("failed", index))
         return None if holds is True else Excluded(Exclusion.NOT_ELIGIBLE, ("rule", index))
+
+    def _lacks(self, index: int, name: str) -> Excluded:
+        path = _path_of(name, self._bundle.rules[index].expression)
+        lacking = path.removeprefix("customer.") in self._freshness.not_filled
+        return Excluded(Exclusion.NOT_ELIGIBLE, ("not_filled" if lacking else "missing", index, path))
 
     def _context_for_cel(self) -> Context:
         if self._cel is None:

@@ -12,10 +12,10 @@ from policy.codes import Exclusion
 class Excluded(NamedTuple):
     """`detail` depends on the code and holds only what MessagePack can:
 
-    - `not_eligible`: `("rule", index)`, `("missing", index, fact)`, `("failed", index)`, `("personal",)`,
-      `("default",)`, `("purpose", purpose, state)`
+    - `not_eligible`: `("rule", index)`, `("missing", index, fact)`, `("not_filled", index, fact)`, `("failed", index)`,
+      `("personal",)`, `("default",)`, `("purpose", purpose, state)`
     - `limit_reached`: `("limit", index, (packed decision id, …))`
-    - `stale_feature`: `("stale", fact)`
+    - `stale_feature`: `("stale", fact)`, `("lacking", fact)`
     - `chosen_elsewhere`: `("placement", id)`
     - `cooldown`: `("cooldown", index, until ms)`
     - `excluded_by`: `("exclusion", index, message id, packed decision id)`
@@ -37,7 +37,7 @@ def say(excluded: Excluded, bundle: Bundle) -> str:
     code, detail = excluded
     words: str
     match detail:
-        case ("rule" | "missing" | "failed" as why, index, *facts):
+        case ("rule" | "missing" | "not_filled" | "failed" as why, index, *facts):
             words = bundle.rules[index].source + _RULE_NOTES[why].format(*facts)
         case ("limit", index, contacts):
             limit = bundle.limits[index]
@@ -70,11 +70,17 @@ def _instant(at_ms: int) -> str:
     return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-_RULE_NOTES = {"rule": "", "missing": " (`{}` is missing)", "failed": " (the rule failed)"}
+_RULE_NOTES = {
+    "rule": "",
+    "missing": " (`{}` is missing)",
+    "not_filled": " (`{}` is not_filled: it lacks events that passed)",
+    "failed": " (the rule failed)",
+}
 _SAYINGS = {
     "personal": "needs personal facts, which may not be read",
     "default": "only the placement's default is considered",
     "stale": "`{}` is older than its contract allows",
+    "lacking": "`{}` is not_filled: it lacks events that passed",
     "placement": "chosen for {}",
     "never": "no permitted time within the placement's longest wait",
     "switch": "{} {} is switched off",

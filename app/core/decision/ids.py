@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-_PATTERN = re.compile(r"dec_([0-9a-f]{3})([0-9a-f]{11})([0-9a-f]{12})([0-9a-f]{2})\Z")
+_PATTERN = re.compile(r"dec_([0-9a-f]{28})\Z")
 
 
 class DecisionId(NamedTuple):
@@ -20,12 +20,17 @@ class DecisionId(NamedTuple):
     place: int  # of the placement in the request, from 0
 
     def __str__(self) -> str:
-        return f"dec_{self.base}{self.place:02x}"
+        return "dec_%03x%011x%012x%02x" % self  # noqa: UP031  # a third faster than `format`, and run five times an outcome
 
     @property
     def base(self) -> str:
         """What all decisions of the request share, as 26 hex digits."""
         return f"{self.shard:03x}{self.at_ms:011x}{self.chance:012x}"
+
+    @property
+    def packed(self) -> bytes:
+        """The same as `pack_id` of its text."""
+        return (self.shard << 100 | self.at_ms << 56 | self.chance << 8 | self.place).to_bytes(14, "big")
 
 
 def base_of(shard: int, at_ms: int, chance: int) -> str:
@@ -58,5 +63,5 @@ def parse_id(text: str) -> DecisionId | None:
     found = _PATTERN.match(text)
     if found is None:
         return None
-    shard, at_ms, chance, place = (int(part, 16) for part in found.groups())
-    return DecisionId(shard, at_ms, chance, place)
+    bits = int(found[1], 16)
+    return DecisionId(bits >> 100, bits >> 56 & 0xFFFFFFFFFFF, bits >> 8 & 0xFFFFFFFFFFFF, bits & 0xFF)

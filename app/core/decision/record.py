@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import zlib
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -50,6 +51,25 @@ _ACTIONS, _RUNGS, _REASONS = tuple(Action), tuple(Rung), tuple(Reason)
 _EXCLUSIONS, _DEGRADED, _SUPPRESSIONS = tuple(Exclusion), tuple(Degraded), tuple(SuppressionReason)
 _ARMS, _SWITCH_KINDS = tuple(Arm), tuple(SwitchKind)
 _INDEX, _PERSONAL = attrgetter("index"), attrgetter("personal")
+
+
+#: What reading a broken record ends in, wherever a part of it is first looked at.
+_BROKEN = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, OSError)
+
+
+class UnreadableRecord(ValueError):
+    """Bytes that are no record, or that no release wrote. Its text quotes nothing of them."""
+
+
+@contextmanager
+def reading_a_record() -> Iterator[None]:
+    """Whatever a broken record does to who reads it, or looks at what was read, is an `UnreadableRecord`."""
+    try:
+        yield
+    except UnreadableRecord:
+        raise
+    except _BROKEN as error:
+        raise UnreadableRecord(type(error).__name__) from error
 
 
 class Asked(NamedTuple):
@@ -138,7 +158,7 @@ def _digest(bundle: Bundle) -> bytes:
 
 def _unexplained(seen: Situation, decisions: Sequence[Decision]) -> tuple[Situation, list[Decision]]:
     """What was decided, without what would explain it."""
-    facts = seen.facts._replace(values={}, as_of_ms={}, contacts=())
+    facts = seen.facts._replace(values={}, as_of_ms={}, contacts=(), not_filled=frozenset())
     bare = [d._replace(excluded={}, scored=(), responses=(), scores=(), admissible=()) for d in decisions]
     return seen._replace(facts=facts), bare
 
@@ -156,7 +176,8 @@ def _facts(seen: Situation, placements: tuple[Placement, ...], gates: Sequence[G
         if contact_matters(bundle, kind)
     ]
     rare = None  # nearly always: two bytes less, and nothing made
-    if facts.outcomes or facts.best_hours or facts.exposures or facts.merge_pending or facts.features_unread:
+    lost = facts.features_unread or facts.not_filled
+    if facts.outcomes or facts.best_hours or facts.exposures or facts.merge_pending or lost:
         rare = _rare_facts(seen, kinds)
     return [
         facts.exists,
@@ -189,6 +210,8 @@ def _rare_facts(seen: Situation, kinds: dict[ContactKind, int]) -> list[Any]:
         for kind_of_outcome, kind, at_ms in (facts.outcomes if seen.bundle.cooldowns else ())
     ]
     rare = [outcomes, facts.best_hours, dict(facts.exposures), facts.merge_pending]
+    if facts.not_filled:
+        return [*rare, facts.features_unread, sorted(facts.not_filled)]
     return [*rare, True] if facts.features_unread else rare
 
 
@@ -279,11 +302,13 @@ def _extras(decision: Decision) -> list[Any] | None:
     ]
 
 
+@reading_a_record()
 def bundle_digest_of(raw: bytes) -> str:
-    """The digest of the bundle that the record's indexes refer to."""
+    """The digest of the bundle that the record's indexes refer to. Raises UnreadableRecord, as do all that read."""
     return f"sha256:{_unpack(raw)[3].hex()}"
 
 
+@reading_a_record()
 def base_of_record(raw: bytes) -> str:
     """The shared part of the record's decision ids."""
     return _unpack(raw)[1].hex()  # type: ignore[no-any-return]  # MessagePack has no types
@@ -298,23 +323,26 @@ class Heading(NamedTuple):
     decisions: int
 
 
+@reading_a_record()
 def heading_of(raw: bytes) -> Heading:
     """What can be read of a record whatever its bundle was."""
-    unpacked = _unpack(raw)
-    return Heading(unpacked[1].hex(), unpacked[2], unpacked[4], len(unpacked[8]))
+    _, base, customer, _, now_ms, *rest = _unpack(raw)
+    if not (isinstance(customer, str) and isinstance(now_ms, int)):
+        raise UnreadableRecord("it names nobody, or no time")
+    return Heading(base.hex(), customer, now_ms, len(rest[3]))
 
 
 def _unpack(raw: bytes) -> list[Any]:
-    """Raises ValueError on what is no record; what is one in part raises other errors where it is read."""
     if raw.startswith(_DEFLATED):
         try:
             raw = zlib.decompress(raw[1:])
-        except zlib.error as error:  # no ValueError, as which everybody sets a broken record aside
-            raise ValueError("a record that cannot be inflated") from error
+        except zlib.error as error:  # of no common kind
+            raise UnreadableRecord("it cannot be inflated") from error
     unpacked: list[Any] = ormsgpack.unpackb(raw)
     return unpacked
 
 
+@reading_a_record()
 def decode(raw: bytes, bundle: Bundle) -> Record:
     """Read a record under the bundle that it was made with."""
     unpacked = _unpack(raw)
@@ -374,7 +402,8 @@ def _decode_facts(raw: list[Any], now_ms: int, bundle: Bundle) -> Facts:
         best_hours=best_hours,
         exposures=exposures,
         merge_pending=merge_pending,
-        features_unread=bool(rare[4:]),
+        features_unread=any(rare[4:5]),
+        not_filled=frozenset(*rare[5:6]),
     )
 
 
@@ -416,4 +445,14 @@ def _decode_decision(placement: Placement, raw: list[Any]) -> Decision:
     )
 
 
-__all__ = ["Asked", "Record", "answer_digest", "base_of_record", "bundle_digest_of", "decode", "encode"]
+__all__ = [
+    "Asked",
+    "Record",
+    "UnreadableRecord",
+    "answer_digest",
+    "base_of_record",
+    "bundle_digest_of",
+    "decode",
+    "encode",
+    "reading_a_record",
+]

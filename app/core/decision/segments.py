@@ -5,10 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from functools import lru_cache
 
-from cel import Context
-
 from app.core.decision.situation import Situation
 from policy.bundle import Bundle
+from policy.cel_library import Context
 from policy.expressions import Expression, compiled
 from policy.schema import Documents
 

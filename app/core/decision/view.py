@@ -149,6 +149,7 @@ def _facts(record: Record, seen: Situation) -> dict[str, Any]:
         "values": {name: _masked(record.bundle, name, value) for name, value in facts.values.items()},
         "as_of": {source: instant(at_ms) for source, at_ms in facts.as_of_ms.items()},
         "features_unread": facts.features_unread,
+        "not_filled": sorted(facts.not_filled),
         "contacts": [
             {
                 "decision_id": unpack_id(contact.decision),

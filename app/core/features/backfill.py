@@ -33,7 +33,14 @@ class Missing(NamedTuple):
 
 
 class CannotFill(Exception):
-    """A lane cannot be filled exactly; the message says why and what to do."""
+    """A lane cannot be filled exactly; the message says why and what to do.
+
+    `position` is from where on the lane is folded all the same; None: it is not folded now.
+    """
+
+    def __init__(self, message: str, position: tuple[int, int] | None = None) -> None:
+        super().__init__(message)
+        self.position = position
 
 
 def lanes_of(plan: FoldPlan) -> dict[str, int]:
@@ -55,11 +62,24 @@ def missing(wanted: Lanes, changes: Sequence[Change], filled: Mapping[str, Missi
     """What lanes lack in a shard with these changes of plan, the oldest first; `filled` is what was filled before.
     Raises CannotFill."""
     found = {}
+    folding = _that_folded(changes)
     for name, kept in wanted.items():
-        lack = _missing(name, kept, changes, filled)
+        lack = _missing(name, kept, folding, filled)
         if lack is not None and filled.get(name) != lack:
             found[name] = lack
     return found
+
+
+def _that_folded(changes: Sequence[Change]) -> list[Change]:
+    """Without those that were followed at the same position: no event was folded with them. The first one stays, where
+    it is not known what was before it."""
+    return [
+        change
+        for number, change in enumerate(changes)
+        if number + 1 == len(changes)
+        or changes[number + 1].position != change.position
+        or (number == 0 and change.position != (0, 0))
+    ]
 
 
 def _missing(name: str, kept: int, changes: Sequence[Change], filled: Mapping[str, Missing]) -> Missing | None:
@@ -79,7 +99,8 @@ def _missing(name: str, kept: int, changes: Sequence[Change], filled: Mapping[st
         # Of some customers cells are left from then, of others not: nothing added to them would be exact.
         raise CannotFill(
             f"`{name.replace('|', ': ')}` was folded before, and not all the time since: give the feature another "
-            "window, or let its window pass before a release uses it"
+            "window, or let its window pass before a release uses it",
+            changes[since].position,
         )
     return lack
 

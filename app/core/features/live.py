@@ -64,16 +64,38 @@ class LiveFeatures:
             fits(values)
         return values
 
-    def joined(self, facts: Facts, state: State | None, shard: int, watermarks: Watermarks) -> Facts:
+    def joined(
+        self,
+        facts: Facts,
+        state: State | None,
+        shard: int,
+        watermarks: Watermarks,
+        lacking: frozenset[str] | None = None,
+    ) -> Facts:
         """Facts with the features in them, as they are at the facts' instant, and until when these are complete. Where
-        one has no value its default stands, which is among the facts already. `state` None: it could not be read."""
+        one has no value its default stands, which is among the facts already. `state` None: it could not be read.
+
+        Features that are `lacking` events that passed are missing, and no default stands in: it would tell "999 days
+        since the last order" of whoever bought something before.
+        """
         values = None if state is None else self.values(state, facts.now_ms)
         as_of_ms = facts.as_of_ms
         if self._sources:
             as_of_ms = {**as_of_ms, **self.as_of_ms(shard, watermarks)}
+        if lacking:
+            facts, values = self._without(lacking, facts, values)
         if values is None:
             return facts._replace(as_of_ms=as_of_ms, features_unread=True)
         return facts._replace(values={**facts.values, **values}, as_of_ms=as_of_ms)
+
+    def _without(
+        self, lacking: frozenset[str], facts: Facts, values: dict[str, Any] | None
+    ) -> tuple[Facts, dict[str, Any] | None]:
+        names = lacking.intersection(rule.name for rule in self.rules)
+        known, read = (
+            {name: value for name, value in each.items() if name not in names} for each in (facts.values, values or {})
+        )
+        return facts._replace(values=known, not_filled=names), None if values is None else read
 
     def as_of_ms(self, shard: int, watermarks: Watermarks) -> Mapping[str, int]:
         """`Fact.source` of each feature under contract → until when its events are complete, where that is known."""

@@ -48,10 +48,10 @@ def text_of(item: Any, name: str) -> str | None:
     """The text that an item has under `name`; None where it is absent, null or empty. Numbers count as text: ids are
     written either way. Raises TypeError of anything else."""
     value = item.get(name)
-    if value is None or value == "":
-        return None
     if isinstance(value, str):
-        return value
+        return value or None
+    if value is None:
+        return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"`{name}` is no text")
     return str(value)

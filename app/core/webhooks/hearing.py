@@ -84,7 +84,7 @@ def _event_id(provider: str, said: Said, recipient: str | None, one_of_several: 
 
 def _is_whole(text: str) -> bool:
     """Whether it can be written down: JSON may hold one half of a surrogate pair (`"\\ud800"`)."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _scope(provider: str, said: Said) -> str | None:

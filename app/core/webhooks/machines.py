@@ -6,6 +6,10 @@ contact are known: app/core/outcomes.py.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+#: Agents are remembered, since a batch has few: so many, and of each so many characters are looked at.
+AGENTS_MAX, AGENT_LENGTH_MAX = 1_024, 512
 #: Apple Mail Privacy Protection fetches images with exactly this, and no browser sends so little
 #: (https://www.mailgun.com/blog/deliverability/apples-mail-privacy-protection/).
 APPLE_PRIVACY = "Mozilla/5.0"
@@ -45,10 +49,10 @@ MARKS = (
 
 def is_machine(user_agent: str | None) -> bool:
     """Whether an open or click with this user agent is a machine's. An agent that is not told says nothing."""
-    if user_agent is None:
-        return False
-    agent = user_agent.strip()
-    if agent == APPLE_PRIVACY:
-        return True
+    return user_agent is not None and _is_marked(user_agent[:AGENT_LENGTH_MAX])
+
+
+@lru_cache(AGENTS_MAX)
+def _is_marked(agent: str) -> bool:
     lower = agent.lower()
-    return any(mark in lower for mark in MARKS)
+    return agent.strip() == APPLE_PRIVACY or any(mark in lower for mark in MARKS)

@@ -54,8 +54,7 @@ class Aside(StrEnum):
     UNKNOWN = "unknown"  # not in the provider's table: kept raw and counted
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(NamedTuple):
     """What a provider says happened to one recipient's mail. Still in clear: it never leaves the flow."""
 
     type: OutcomeType | Aside

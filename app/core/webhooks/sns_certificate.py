@@ -30,8 +30,11 @@ from app.core.webhooks.signatures import WRONG_SIGNATURE
 SignatureVersion: TypeAlias = Literal["1", "2"]
 
 KEY_BITS_MIN = 2048
-#: Amazon's own name, and those that regions sign with which have to be switched on (as AWS's SDK for Java checks it).
-_NAME = re.compile(r"sns(?:-signing)?(?:\.[a-z]{2}(?:-[a-z]+)+-\d)?\.amazonaws\.com(?:\.cn)?", re.ASCII)
+#: Amazon's own name; that of regions which have to be switched on (`sns-signing.<region>`); that of China and GovCloud
+#: (`sns-<region>`). `SnsHostProvider.signingCertCommonName` of AWS's SDK for Java lists them by region:
+#: https://github.com/aws/aws-sdk-java-v2/tree/master/services-custom/sns-message-manager
+_REGION = r"[a-z]{2}(?:-[a-z]+)+-\d"
+_NAME = re.compile(rf"sns(?:-signing)?(?:[.-]{_REGION})?\.amazonaws\.com(?:\.cn)?", re.ASCII)
 
 
 def check_signature(pem: bytes, signature: bytes, signed: bytes, version: SignatureVersion, now_s: float) -> None:

@@ -19,7 +19,7 @@ FEATURES = tuple(f"f{i}" for i in range(24))
 
 def main(repository: Path) -> None:
     sys.path.insert(0, str(repository))
-    import standard_features as declared  # type: ignore[import-not-found]
+    import standard_features as declared  # type: ignore[import-not-found]  # beside the file that Feast is given
 
     store = FeatureStore(repo_path=str(repository))
     store.apply([declared.customer, declared.standard_view, declared.standard_service])

@@ -82,6 +82,6 @@ def run(data: bytes) -> None:
 
 def _line(maker: LineMaker, cells: object) -> None:
     try:
-        maker.line(cells)  # type: ignore[arg-type]
+        maker.line(cells)  # type: ignore[arg-type]  # anything
     except Unfit:
         return

@@ -79,9 +79,14 @@ def run(data: bytes) -> None:
     if not data or HUGE.search(data):
         return
     try:
-        loop().run_until_complete(_asked(CALLS[data[0] % len(CALLS)], data[1:]))
+        answered(data)
     except Problem as problem:
         problem.render()
+
+
+def answered(data: bytes) -> Any:
+    """What is made of the replies. Raises Problem."""
+    return loop().run_until_complete(_asked(CALLS[data[0] % len(CALLS)], data[1:]))
 
 
 async def _asked(call: Callable[[OutcomeStore], Awaitable[Any]], raw: bytes) -> Any:

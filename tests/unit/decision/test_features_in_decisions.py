@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
+from app.core.decision.eligible import check_freshness
+from app.core.decision.exclusion import say
+from app.core.decision.record import decode
+from app.core.decision.replay import replay
+from app.core.decision.situation import situation
+from app.core.decision.view import view
 from app.core.events.event import Event
 from app.core.features.watermarks import NO_WATERMARKS, Watermarks
 from policy.codes import Degraded, Exclusion, Rung, SwitchKind
@@ -29,9 +36,11 @@ LOOKING = [viewed(NOW_MS - number * MINUTE_MS, number) for number in range(4)]
 ONLY_CONTACT = (granted("marketing"),)
 
 
-def seen(events: Sequence[Event], watermarks: Watermarks = FRESH, **more: object) -> Facts:
-    facts = facts_of({"since_order": 999, "adds_24h": 0}, **more)
-    return live().joined(facts, live().state(asked_for(stored(events))), 0, watermarks)
+def seen(
+    events: Sequence[Event], watermarks: Watermarks = FRESH, lacking: frozenset[str] | None = None, **more: object
+) -> Facts:
+    facts = facts_of({"visits": 3, "since_order": 999, "adds_24h": 0}, **more)
+    return live().joined(facts, live().state(asked_for(stored(events))), 0, watermarks, lacking)
 
 
 def asked(placement: str, facts: Facts, control: Control = NO_CONTROL) -> Decided:
@@ -109,6 +118,80 @@ def test_a_placement_that_reads_none_does_not_miss_them() -> None:
     unread = live().joined(facts_of(consent=ONLY_CONTACT), None, 0, FRESH)
     assert Degraded.FEATURES_MISSING not in asked("reminder", unread).first.degraded, "it may read none"
     assert Degraded.FEATURES_MISSING in asked("looks", unread).first.degraded, "it reads one that is not personal"
+
+
+# What lacks events that passed
+
+
+def lacking(*names: str) -> Facts:
+    """A customer who looked around and left a cart, and features that are not filled."""
+    return seen([*LOOKING, *CART], lacking=frozenset(names))
+
+
+def why(decided: Decided, message: str) -> tuple[Exclusion, str]:
+    candidates = decided.first.placement.candidates
+    excluded = next(each for at, each in decided.first.excluded.items() if candidates[at].message.id == message)
+    return excluded.code, say(excluded, feature_bundle())
+
+
+def test_a_feature_that_lacks_events_is_not_used_and_the_answer_says_so() -> None:
+    assert chosen(asked("looks", lacking("spend_90d"))) == "looked", "it does not read that one"
+    assert asked("looks", lacking("spend_90d")).first.degraded == ()
+    decided = asked("looks", lacking("views_7d"))
+    assert (chosen(decided), decided.first.degraded) == ("welcome", (Degraded.FEATURES_MISSING,))
+    assert why(decided, "looked") == (
+        Exclusion.NOT_ELIGIBLE,
+        "customer.views_7d >= 3 (`customer.views_7d` is not_filled: it lacks events that passed)",
+    )
+
+
+def test_no_default_stands_in_for_what_lacks_events() -> None:
+    """That nobody knows of an order is no reason to tell a customer that they are missed."""
+    assert chosen(asked("weekly", seen([]))) == "lapsed"
+    assert chosen(asked("weekly", seen([], lacking=frozenset({"since_order"})))) == "welcome"
+
+
+@pytest.mark.parametrize(
+    ("placement", "feature", "instead"),
+    [("now", "views_1h", "cold"), ("reminder", "cart_open", "note"), ("adds", "adds_24h", "not_adding")],
+    ids=["rules", "drop_messages", "impute"],
+)
+def test_a_contract_says_what_happens_when_its_feature_lacks_events(placement: str, feature: str, instead: str) -> None:
+    assert chosen(asked(placement, lacking())) != instead
+    decided = asked(placement, lacking(feature))
+    assert (chosen(decided), decided.first.degraded) == (instead, (Degraded.FEATURES_STALE,))
+
+
+def test_a_message_that_is_out_for_it_says_that_its_feature_is_not_filled() -> None:
+    told = (Exclusion.STALE_FEATURE, "`{}` is not_filled: it lacks events that passed")
+    assert why(asked("reminder", lacking("cart_open")), "cart") == (told[0], told[1].format("cart_open"))
+    assert why(asked("now", lacking("views_1h")), "hot") == (told[0], told[1].format("views_1h"))
+
+
+def test_a_contract_that_lets_stale_values_be_used_does_not_let_these() -> None:
+    bundle = feature_bundle()
+    placement = bundle.placements["reminder"]
+    lenient = replace(placement, contracts=tuple(replace(fact, on_stale="use") for fact in placement.contracts))
+    for facts, expected in ((seen(CART, NO_WATERMARKS), {"cart_open": True}), (lacking("cart_open"), {})):
+        situated = situation(bundle, facts, {}, 0)
+        freshness = check_freshness(lenient, situated, facts.values, facts.not_filled)
+        assert freshness.degraded == [Degraded.FEATURES_STALE]
+        assert {name: value for name, value in freshness.values.items() if name == "cart_open"} == expected
+
+
+def test_of_what_may_not_be_read_nobody_says_that_it_lacks_events() -> None:
+    facts = seen(CART, lacking=frozenset({"cart_open", "views_7d"}), consent=ONLY_CONTACT)
+    assert set(asked("reminder", facts).first.degraded) == {Degraded.NO_PERSONALISATION}
+    assert Degraded.FEATURES_MISSING in asked("looks", facts).first.degraded, "it reads one that is not personal"
+
+
+def test_the_record_decides_the_same_again_and_names_what_lacked_events() -> None:
+    for names in (("cart_open",), ("cart_open", "views_7d"), ()):
+        record = decode(asked("reminder", lacking(*names)).record, feature_bundle())
+        assert record.facts.not_filled == set(names) & {"cart_open", "views_7d"}
+        assert not record.facts.features_unread
+        assert [again.same for again in replay(record)] == [True]
+        assert view(record, 0, aborted=False)["facts"]["not_filled"] == sorted(names)
 
 
 # What may be read

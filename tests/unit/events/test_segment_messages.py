@@ -196,7 +196,7 @@ def test_a_repeat_has_the_same_message_id_and_another_sender_another_one() -> No
 def test_messages_without_an_id_are_never_repeats() -> None:
     message = VIEWED | {"messageId": None}
     ids = {
-        judged(segment.message(message, None, None), Receipt(NOW_MS, "key_shop", nonce), index).result.message_id  # type: ignore[union-attr]
+        judged(segment.message(message, None, None), Receipt(NOW_MS, "key_shop", nonce), index).result.message_id  # type: ignore[union-attr]  # it is collected
         for nonce in (b"01234567", b"12345678")
         for index in (0, 1)
     }

@@ -51,7 +51,7 @@ def test_whether_a_number_can_be_folded_does_not_depend_on_those_before() -> Non
     plan = plan_of("it: {on: bought, sum: items}")
     state = folded(plan, [event("bought", NOW_MS, items=NUMBER_MAX)] * 50)
     assert read(plan, state, NOW_MS) == {"it": float(50 * NUMBER_MAX)}
-    assert decode(plan.groups[0], encode(plan.groups[0], state[0])) == state[0]  # type: ignore[arg-type]
+    assert decode(plan.groups[0], encode(plan.groups[0], state[0])) == state[0]  # type: ignore[arg-type]  # there is a state
 
 
 def test_a_state_that_outgrows_64_bits_is_refused_and_not_rounded() -> None:
@@ -105,7 +105,7 @@ def test_long_text_is_cut_at_64_bytes_and_inside_of_no_character() -> None:
 def test_text_that_is_no_unicode_can_be_stored_all_the_same() -> None:
     plan = plan_of("{it: {on: viewed, last: product}, key: {on: viewed, affinity: {key: product, half_life: 1d}}}")
     state = folded(plan, [event("viewed", NOW_MS, product="a\ud800")])
-    assert state_of(plan, {"viewed": encode(plan.groups[0], state[0])}) == state  # type: ignore[arg-type]
+    assert state_of(plan, {"viewed": encode(plan.groups[0], state[0])}) == state  # type: ignore[arg-type]  # there is a state
 
 
 def test_money_that_was_all_given_back_leaves_nothing_in_any_order() -> None:
@@ -136,7 +136,7 @@ c: {on: viewed, count: {}}
 d: {on: bought, count: {}}
 e: {on: viewed, affinity: {key: category, half_life: 14d}}
 """)
-    stored = {"viewed": encode(old.groups[0], folded(old, [event("viewed", NOW_MS, price=3.0)])[0])}  # type: ignore[arg-type]
+    stored = {"viewed": encode(old.groups[0], folded(old, [event("viewed", NOW_MS, price=3.0)])[0])}  # type: ignore[arg-type]  # there is a state
     assert read(new, state_of(new, stored), NOW_MS) == {"b": 3.0, "c": 0, "d": 0}
 
 
@@ -145,7 +145,7 @@ def test_bundles_that_are_served_side_by_side_are_folded_by_one_plan() -> None:
     new = rules_of("{a: {on: viewed, version: 2, count: 1, window: 160h}, b: {on: viewed, count: {}}}")
     both = FoldPlan.of_rules([*old, *new])
     state = folded(both, [event("viewed", NOW_MS - 7 * DAY_MS + 2 * HOUR_MS), event("viewed", NOW_MS)])
-    stored = {"viewed": encode(both.groups[0], state[0])}  # type: ignore[arg-type]
+    stored = {"viewed": encode(both.groups[0], state[0])}  # type: ignore[arg-type]  # there is a state
     for rules, expected in ((old, {"a": 2}), (new, {"a": 1, "b": 2})):
         plan = FoldPlan.of_rules(rules)
         assert read(plan, state_of(plan, stored), NOW_MS) == expected

@@ -10,7 +10,7 @@ from tests.support.working import NOW_MS, PLAN, happened, viewed
 
 
 def chunk_of(*entries: object) -> Chunk:
-    rows = [StreamEntry(b"%d-0" % at, encode(entry)) for at, entry in enumerate(entries, 1)]  # type: ignore[arg-type]
+    rows = [StreamEntry(b"%d-0" % at, encode(entry)) for at, entry in enumerate(entries, 1)]  # type: ignore[arg-type]  # what is collected, or a mark
     return Chunk.of(rows, NOW_MS)
 
 
@@ -87,7 +87,7 @@ def test_a_carry_takes_along_what_came_before_it_in_its_chunk_and_nothing_is_wri
 
 
 def test_a_fold_that_breaks_unforeseen_costs_its_event_alone_and_is_told() -> None:
-    class Breaking(dict):  # type: ignore[type-arg]
+    class Breaking(dict):  # type: ignore[type-arg]  # of anything
         def get(self, *_: object) -> object:
             raise RuntimeError("as no property does")
 

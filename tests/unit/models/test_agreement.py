@@ -51,7 +51,7 @@ def with_gap(which: slice | int | str) -> Matrix:
     if which == "some":
         rows[np.random.default_rng(6).random(rows.shape) < 0.3] = np.nan
     elif which != "none":
-        rows[:, which] = np.nan  # type: ignore[index]
+        rows[:, which] = np.nan  # type: ignore[index]  # a column, or columns
     return rows
 
 

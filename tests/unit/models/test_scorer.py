@@ -1,4 +1,4 @@
-"""Models run inline when quick, in two bounded threads when not, and are left alone when they keep failing."""
+"""Dear models run in two bounded threads, and models that keep failing are left alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from models.breaker import Breaker
 from models.contract import Input, Manifest, Matrix
 from models.load import SHIPPED, load_model
 from models.scorer import ModelFailed, ModelTimeout, ModelUnavailable, Scorer
-from models.session import Cost, Model, Session
+from models.session import Cost, Model
+from models.turn import INLINE_S_MAX
 from policy.bundle import ModelRef
 
 LONG_S = 5.0  # far beyond what a test takes
@@ -45,8 +46,6 @@ class Stub:
         if self.error:
             raise self.error
         return self.answer
-
-    run_in_place = run
 
 
 def model(session: Any, name: str = "stub", cost_s: float = 1e-5, breaker: Breaker | None = None) -> Model:
@@ -75,33 +74,18 @@ def hung() -> Iterator[Callable[[], Stub]]:
         stub.let_go.set()
 
 
-def test_a_quick_model_answers_without_waiting(scorer: Scorer) -> None:
-    assert scorer.score_inline(model(Stub()), ROW) == [0.25, 0.5]
-
-
-def test_a_dear_run_is_left_to_a_thread(scorer: Scorer) -> None:
-    stub = Stub()
-    assert scorer.score_inline(model(stub, cost_s=1e-3), ROW) is None
-    assert stub.runs == 0
-
-
-def test_no_rows_need_no_run(scorer: Scorer) -> None:
-    assert scorer.score_inline(model(Stub()), np.zeros((0, 3), np.float32)) == []
-
-
-async def test_a_thread_gives_the_same_scores_as_inline(
+async def test_a_thread_gives_the_same_scores_as_the_event_loop(
     scorer: Scorer, standard_ref: ModelRef, standard_registry: Path
 ) -> None:
     standard = load_model(standard_ref, [standard_registry])
     rows = np.random.default_rng(1).random((20, 24), np.float32)
     rows[3] = np.nan
-    inline = scorer.score_inline(standard, rows)
-    assert inline is not None
-    assert await scorer.score_in_thread(standard, rows, LONG_S) == inline
-    assert len(set(inline)) > 10
+    in_loop = standard.propensities(standard.session.run(rows), 20)
+    assert await scorer.score_in_thread(standard, rows, LONG_S) == in_loop
+    assert len(set(in_loop)) > 10
 
 
-def test_scores_do_not_depend_on_which_rows_are_scored_together(scorer: Scorer) -> None:
+async def test_scores_do_not_depend_on_which_rows_are_scored_together(scorer: Scorer) -> None:
     """Bit for bit: a candidate's score must not change because another one was excluded."""
     inputs = tuple(
         f"customer.{name}" for name in ("recency", "history", "mens", "womens", "zip_code", "newbie", "channel")
@@ -111,20 +95,7 @@ def test_scores_do_not_depend_on_which_rows_are_scored_together(scorer: Scorer) 
     rows = np.random.default_rng(2).random((300, 9), np.float32) * 12
     whole = response.propensities(response.session.run(rows), 300)
     for count in (1, 2, 7, 20):
-        assert scorer.score_inline(response, rows[:count]) == whole[:count]
-
-
-def test_scores_of_one_decision_are_not_overwritten_by_the_next(scorer: Scorer) -> None:
-    """Buffers are shared between runs of the same size; answers must not be."""
-    session = load_small_session()
-    first = scorer.score_inline(model(session), np.full((2, 3), 0.25, np.float32))
-    scorer.score_inline(model(session), np.full((2, 3), 0.5, np.float32))
-    assert first == [0.5, 0.5]
-
-
-def load_small_session() -> Session:
-    file = (Path(__file__).parent / "files" / "nan_above_half.onnx").read_bytes()
-    return Session(file, model(Stub()).manifest)
+        assert await scorer.score_in_thread(response, rows[:count], LONG_S) == whole[:count]
 
 
 @pytest.mark.parametrize(
@@ -142,34 +113,31 @@ def load_small_session() -> Session:
 )
 async def test_an_answer_that_is_no_probability_is_a_failure(scorer: Scorer, answer: Any, said: str) -> None:
     bad = Stub(np.array(answer, np.float32))
-    with pytest.raises(ModelFailed) as inline:
-        scorer.score_inline(model(bad), ROW)
-    with pytest.raises(ModelFailed) as threaded:
+    with pytest.raises(ModelFailed) as failed:
         await scorer.score_in_thread(model(bad), ROW, LONG_S)
-    assert str(inline.value) == str(threaded.value) == said
+    assert str(failed.value) == said
 
 
-def test_rounding_beyond_the_ends_is_forgiven(scorer: Scorer) -> None:
+async def test_rounding_beyond_the_ends_is_forgiven(scorer: Scorer) -> None:
     near = np.array([[0.0, np.nextafter(np.float32(1), np.float32(2))], [1.0, -5e-7]], np.float32)
-    assert scorer.score_inline(model(Stub(near)), ROW) == [1.0, 0.0]
+    assert await scorer.score_in_thread(model(Stub(near)), ROW, LONG_S) == [1.0, 0.0]
 
 
-def test_a_real_model_that_turns_to_nan_after_its_probe_is_caught(
+async def test_a_real_model_that_turns_to_nan_after_its_probe_is_caught(
     scorer: Scorer, small: Callable[[str], tuple[ModelRef, Path]]
 ) -> None:
     ref, registry = small("nan_above_half")
     real = load_model(ref, [registry])
-    assert scorer.score_inline(real, np.full((2, 3), 0.25, np.float32)) == [0.5, 0.5]
+    assert await scorer.score_in_thread(real, np.full((2, 3), 0.25, np.float32), LONG_S) == [0.5, 0.5]
     with pytest.raises(ModelFailed, match="returned NaN"):
-        scorer.score_inline(real, np.full((2, 3), 0.9, np.float32))
+        await scorer.score_in_thread(real, np.full((2, 3), 0.9, np.float32), LONG_S)
 
 
 async def test_the_runtimes_own_words_are_not_repeated(scorer: Scorer) -> None:
     """They may quote what the model was given."""
     broken = Stub(error=ValueError("history was 142.4"))
-    for run in (lambda: scorer.score_inline(model(broken), ROW), lambda: scorer.score_in_thread(model(broken), ROW, 1)):
-        with pytest.raises(ModelFailed, match=r"^`stub/1` raised ValueError$"):
-            await run()  # type: ignore[misc]
+    with pytest.raises(ModelFailed, match=r"^`stub/1` raised ValueError$"):
+        await scorer.score_in_thread(model(broken), ROW, LONG_S)
 
 
 async def test_a_slow_run_ends_in_a_timeout_when_the_callers_time_is_up(
@@ -211,7 +179,6 @@ async def test_with_both_threads_stuck_every_threaded_run_is_refused_at_once(
             await scorer.score_in_thread(model(hung(), name), ROW, SHORT_S)
     with pytest.raises(ModelUnavailable, match="all scoring threads are stuck"):
         await scorer.score_in_thread(model(Stub(), "c"), ROW, LONG_S)
-    assert scorer.score_inline(model(Stub(), "c"), ROW) == [0.25, 0.5]
 
 
 async def test_never_more_than_two_threads_score(scorer: Scorer, hung: Callable[[], Stub]) -> None:
@@ -264,21 +231,19 @@ async def test_a_model_that_keeps_failing_is_not_asked_again_for_a_while(scorer:
     failing = model(broken, breaker=Breaker(failures_max=3, cool_off_s=60.0))
     for _ in range(3):
         with pytest.raises(ModelFailed):
-            scorer.score_inline(failing, ROW)
-    with pytest.raises(ModelUnavailable, match="keeps failing"):
-        scorer.score_inline(failing, ROW)
+            await scorer.score_in_thread(failing, ROW, LONG_S)
     with pytest.raises(ModelUnavailable, match="keeps failing"):
         await scorer.score_in_thread(failing, ROW, LONG_S)
     assert broken.runs == 3
 
 
-def test_a_model_that_recovered_is_used_again(scorer: Scorer) -> None:
+async def test_a_model_that_recovered_is_used_again(scorer: Scorer) -> None:
     stub = Stub(error=ValueError())
     healing = model(stub, breaker=Breaker(failures_max=1, cool_off_s=0.0))
     with pytest.raises(ModelFailed):
-        scorer.score_inline(healing, ROW)
+        await scorer.score_in_thread(healing, ROW, LONG_S)
     stub.error = None
-    assert scorer.score_inline(healing, ROW) == [0.25, 0.5]
+    assert await scorer.score_in_thread(healing, ROW, LONG_S) == [0.25, 0.5]
     assert healing.breaker.closed
 
 
@@ -294,13 +259,13 @@ async def test_a_probe_whose_caller_hung_up_makes_room_for_another(scorer: Score
     assert breaker.admit(0.0)
 
 
-def test_a_model_that_became_slow_leaves_the_event_loop(scorer: Scorer) -> None:
-    slow = model(Stub(), cost_s=40e-6)
-    slow.cost.observe(2, 40e-6)  # the worst moment to become slow: a good run has just been seen
+def test_a_model_that_became_slow_leaves_the_event_loop() -> None:
+    cost = Cost(40e-6, 0.0)
+    cost.observe(2, 40e-6)  # the worst moment to become slow: a good run has just been seen
     for _ in range(5):
-        assert scorer.predicted_cost_s(slow, 2) < 300e-6
-        slow.cost.observe(2, 0.01)
-    assert scorer.score_inline(slow, ROW) is None
+        assert cost.seconds(2) < INLINE_S_MAX
+        cost.observe(2, 0.01)
+    assert cost.seconds(2) > INLINE_S_MAX
 
 
 @given(st.lists(st.booleans(), max_size=60).map(lambda pauses: [a and not b for a, b in pairwise([*pauses, False])]))

@@ -71,7 +71,7 @@ async def test_a_rows_bits_do_not_depend_on_the_rows_beside_it(standard: Model, 
     scorer = turn_scorer()
     together = [scorer.join(standard, plan, row_of(plan, seed), ALL[: 1 + seed % MESSAGES]) for seed in range(30)]
     assert await asyncio.gather(*together) == alone
-    assert standard.session.rows[-1] == sum(1 + seed % MESSAGES for seed in range(30))  # type: ignore[attr-defined]
+    assert standard.session.rows[-1] == sum(1 + seed % MESSAGES for seed in range(30))  # type: ignore[attr-defined]  # a stub's
 
 
 async def test_the_decisions_of_a_turn_share_one_run_and_those_of_the_next_have_their_own(
@@ -80,7 +80,7 @@ async def test_the_decisions_of_a_turn_share_one_run_and_those_of_the_next_have_
     scorer = turn_scorer()
     for _ in range(2):
         await asyncio.gather(*[scorer.join(standard, plan, row_of(plan, seed), ALL) for seed in range(5)])
-    assert standard.session.rows == [100, 100]  # type: ignore[attr-defined]
+    assert standard.session.rows == [100, 100]  # type: ignore[attr-defined]  # a stub's
 
 
 async def test_each_decision_gets_the_scores_of_its_own_candidates(standard: Model, plan: InputPlan) -> None:
@@ -95,20 +95,20 @@ async def test_more_rows_than_fit_are_run_one_run_after_the_other(standard: Mode
     scorer = turn_scorer()
     decisions = ROWS_MAX // MESSAGES + 3
     answers = await asyncio.gather(*[scorer.join(standard, plan, row_of(plan, seed), ALL) for seed in range(decisions)])
-    assert standard.session.rows == [ROWS_MAX, 3 * MESSAGES]  # type: ignore[attr-defined]
+    assert standard.session.rows == [ROWS_MAX, 3 * MESSAGES]  # type: ignore[attr-defined]  # a stub's
     assert answers[-1] == await turn_scorer().join(standard, plan, row_of(plan, decisions - 1), ALL)
 
 
 async def test_a_run_that_breaks_fails_every_decision_of_the_turn_and_then_the_model_is_left_alone(
     standard: Model, plan: InputPlan
 ) -> None:
-    standard.session.error = ValueError("history was 142.4")  # type: ignore[attr-defined]
+    standard.session.error = ValueError("history was 142.4")  # type: ignore[attr-defined]  # a stub's
     scorer = turn_scorer()
     for _ in range(3):
         answers = await asyncio.gather(*[scorer.join(standard, plan, row_of(plan, seed), ALL) for seed in range(4)])
         assert answers == ["`standard/1` raised ValueError"] * 4
     assert await scorer.join(standard, plan, row_of(plan, 1), ALL) == "`standard/1` keeps failing"
-    assert len(standard.session.rows) == 3  # type: ignore[attr-defined]
+    assert len(standard.session.rows) == 3  # type: ignore[attr-defined]  # a stub's
 
 
 async def test_answers_that_are_no_probabilities_fail_only_the_decision_that_they_belong_to(

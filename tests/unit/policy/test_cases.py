@@ -30,8 +30,8 @@ def country(name: str, law: str) -> Region:
     mode, bases, denies = found.groups()
     return Region(
         "default" if name == "everywhere else" else name,
-        mode,  # type: ignore[arg-type]
-        mode,  # type: ignore[arg-type]
+        mode,  # type: ignore[arg-type]  # a mode, as its text
+        mode,  # type: ignore[arg-type]  # a mode, as its text
         gpc_denies=frozenset(denies.split(" and ") if denies else ()),
         bases=frozenset(bases.split(" or ")) if bases else None,
     )

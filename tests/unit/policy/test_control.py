@@ -47,7 +47,7 @@ def test_a_switch_turns_off_one_kind_of_thing_and_nothing_else_of_that_name() ->
 )
 def test_a_bundle_knows_its_own_names_kind_by_kind(kind: SwitchKind, names: object) -> None:
     bundle = contract_bundle()
-    own = list(names(bundle))  # type: ignore[operator]
+    own = list(names(bundle))  # type: ignore[operator]  # a function, by parameter
     assert own
     assert all(is_known(bundle, kind, name) for name in own)
     assert not is_known(bundle, kind, "of_another_release")
@@ -60,7 +60,7 @@ def test_regions_and_everything_are_known_to_every_bundle() -> None:
 
 def exploring(method: str | None) -> Bundle:
     bundle = contract_bundle()
-    explore = None if method is None else Explore(method)  # type: ignore[arg-type]
+    explore = None if method is None else Explore(method)  # type: ignore[arg-type]  # a method, as its text
     placements = {name: replace(placement, explore=explore) for name, placement in bundle.placements.items()}
     return replace(bundle, placements=placements)
 

@@ -26,7 +26,7 @@ def counted(drawn: object, number: int = 20_000) -> list[int]:
     """How often each place came up, over fixed seeds."""
     counts: list[int] = []
     for seed in range(number):
-        place = drawn(unit_draw(seed * 0x9E3779B97F4A7C15 % 2**64, 7)).place  # type: ignore[operator]
+        place = drawn(unit_draw(seed * 0x9E3779B97F4A7C15 % 2**64, 7)).place  # type: ignore[operator]  # a place is drawn
         counts += [0] * (place + 1 - len(counts))
         counts[place] += 1
     return counts

@@ -40,7 +40,7 @@ def quiet_of(text: str) -> QuietHours:
     span, _, on = hours.partition("on ")
     found = minutes_of(span.strip()) if span.strip() else (0, 1440)
     assert found is not None, text
-    days = {DAYS.index(each) for each in on.split(", ") if each in DAYS}  # type: ignore[arg-type]
+    days = {DAYS.index(each) for each in on.split(", ") if each in DAYS}  # type: ignore[arg-type]  # only a day is looked up
     dates = {date.fromisoformat(each) for each in on.split(", ") if each and each not in DAYS}
     narrowed = {each for each in rest.split(", ") if each}
     classes = frozenset(narrowed & {"marketing", "transactional"}) or frozenset({"marketing"})

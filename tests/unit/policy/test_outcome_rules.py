@@ -55,7 +55,7 @@ def test_what_is_written_is_what_holds(folder: Folder) -> None:
     bundle = compiled(folder, text, "{of: revenue, window: 3d, unsubscribe: 1, complaint: 5}")
     rules = bundle.outcomes
     way = ("decision_id", "last_click")
-    purchase = Conversion("purchase", "order_completed", "revenue", way, 7 * DAY_MS, None, "order_id")  # type: ignore[arg-type]
+    purchase = Conversion("purchase", "order_completed", "revenue", way, 7 * DAY_MS, None, "order_id")  # type: ignore[arg-type]  # ways, as their texts
     assert rules.conversions == (purchase,)
     assert rules.by_event == {"order_completed": (purchase,)}
     assert rules.soft_bounces == SoftBounces(5, 7 * DAY_MS)

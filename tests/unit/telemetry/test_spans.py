@@ -43,14 +43,14 @@ def decision_trace(context: TraceContext = CALLER, **other: object) -> DecisionT
         "budget_left_ms": 39.0,
         "conflicts_retried": 2,
     }
-    return DecisionTrace(**(fields | other))  # type: ignore[arg-type]
+    return DecisionTrace(**(fields | other))  # type: ignore[arg-type]  # fields by name
 
 
 @contextmanager
 def tracing(monkeypatch: pytest.MonkeyPatch, endpoint: str, **settings: object) -> Iterator[tuple[Tracer, Metrics]]:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
     metrics = Metrics(None, {})
-    tracer = start_tracer(TraceSettings(**settings), metrics, "0.1.0")  # type: ignore[arg-type]
+    tracer = start_tracer(TraceSettings(**settings), metrics, "0.1.0")  # type: ignore[arg-type]  # fields by name
     try:
         yield tracer, metrics
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from tests.support.webhooks.payloads import PAYLOADS
 
 FILES = sorted(each for each in PAYLOADS.glob("*/*") if each.suffix in (".json", ".txt"))
 #: Outcomes that a provider never tells, so that no payload of it can show them (reference: its table of events).
-DEFAULTS = {each.name: each.default for each in fields(Said)}
+DEFAULTS = {name: Said._field_defaults.get(name, ...) for name in Said._fields}
 
 
 def read_from(file: Path) -> list[Said]:

@@ -48,7 +48,7 @@ class Here:
             Certificates(transport=self.internet),
             Room(lambda _: True, lambda: 0),
             lambda _: "other",
-            lambda _: SimpleNamespace(source="webhook:ses"),  # type: ignore[arg-type, return-value]
+            lambda _: SimpleNamespace(source="webhook:ses"),  # type: ignore[arg-type, return-value]  # the one field that is read
             lambda *_: None,
             lambda *_: None,
         )

@@ -171,6 +171,8 @@ def test_what_is_no_certificate_proves_nothing() -> None:
         "sns.us-east-1.amazonaws.com",
         "sns-signing.me-south-1.amazonaws.com",
         "sns.cn-north-1.amazonaws.com.cn",
+        "sns-cn-north-1.amazonaws.com.cn",
+        "sns-us-gov-west-1.amazonaws.com",
     ],
 )
 def test_amazons_names_on_certificates_are_known(name: str) -> None:
@@ -179,7 +181,15 @@ def test_amazons_names_on_certificates_are_known(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["example.com", "sns.amazonaws.com.example.com", "evil-sns.amazonaws.com", "s3.amazonaws.com", "*.amazonaws.com"],
+    [
+        "example.com",
+        "sns.amazonaws.com.example.com",
+        "evil-sns.amazonaws.com",
+        "s3.amazonaws.com",
+        "*.amazonaws.com",
+        "sns-evil.amazonaws.com",
+        "sns-us-gov-west-1-x.amazonaws.com",
+    ],
 )
 def test_a_certificate_of_another_name_is_not_amazons(name: str) -> None:
     with pytest.raises(Untrusted):

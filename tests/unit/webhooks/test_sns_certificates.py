@@ -242,3 +242,20 @@ def test_settings_that_name_no_certificate_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("no certificate")
     with pytest.raises(ValueError, match="no certificate in PEM"):
         certificates_of({**TESTING, "NEXTBEST_WEBHOOK_SES_TEST_CERTIFICATE": str(tmp_path / "x")}, loopback=True)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://sns.eu-west-1.amazonaws.com/a.pem", "https://sns.eu-west-1.amazonaws.com.example.com/a.pem",
+        "https://sns.eu-west-1.amazonaws.com:6379/a.pem", "https://user@sns.eu-west-1.amazonaws.com/a.pem",
+        "https://s3.eu-west-1.amazonaws.com/a.pem", "https://169.254.169.254/latest/meta-data", "https://[::1/a.pem",
+        "file:///etc/passwd", "",
+    ],
+)  # fmt: skip
+async def test_whoever_hands_in_another_address_nobody_is_asked(url: str) -> None:
+    """The last look stands by itself: no caller's mistake before it leads to another machine."""
+    amazon = Amazon(good)
+    with pytest.raises(CertificateUnavailable, match="not one of Amazon SNS"):
+        await Certificates(transport=amazon).of(url)
+    assert amazon.asked == []

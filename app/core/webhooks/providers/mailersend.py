@@ -25,7 +25,7 @@ SIGNATURE = "signature"  # lower-case hex; the whole name
 PING = "webhook.test"
 #: Printed in MailerSend's documentation (webhooks.html#security): the ping that comes before a webhook is saved is
 #: signed with it, since the webhook has no secret yet. No secret: it proves nothing else.
-PING_SECRET = "test_Am3L1GuOIc4blLUuHqAPxxwkZaJyEk8G"  # noqa: S105
+PING_SECRET = "test_Am3L1GuOIc4blLUuHqAPxxwkZaJyEk8G"  # noqa: S105  # public: the vendor documents it
 OUTCOMES = {
     "sent": OutcomeType.SENT,
     "delivered": OutcomeType.DELIVERED,

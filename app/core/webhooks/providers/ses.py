@@ -10,7 +10,6 @@ what has none by mail, type, recipient and SES's own time. One message speaks of
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -142,8 +141,7 @@ def _of(whom: Any, common: Said, detail: Mapping[str, Any]) -> Said:
     recipient = text_of(about, "emailAddress")
     answer = text_of(about, "diagnosticCode") or text_of(detail, "reason") or text_of(detail, "errorMessage")
     feedback = text_of(detail, "feedbackId")
-    return replace(
-        common,
+    return common._replace(
         recipient=recipient,
         event_id=None if feedback is None or recipient is None else f"{feedback}/{_short(recipient)}",
         reason=answer or text_of(detail, "bounceSubType") or text_of(detail, "complaintFeedbackType"),
@@ -171,7 +169,7 @@ def _subscriptions(event: Mapping[str, Any]) -> Iterator[Said]:
         if not isinstance(recipient, str):
             raise TypeError("a destination is no address")
         for outcome, scope in changes:
-            yield replace(common, type=outcome, scope=scope, recipient=recipient)
+            yield common._replace(type=outcome, scope=scope, recipient=recipient)
 
 
 def _changes(new: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[tuple[OutcomeType, str]]:

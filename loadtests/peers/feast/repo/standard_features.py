@@ -4,7 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 
 # Only in Feast's own environment.
-from feast import (  # type: ignore[import-not-found]
+from feast import (  # type: ignore[import-not-found]  # only in Feast's own environment
     Entity,
     FeatureService,
     FeatureView,
@@ -12,7 +12,7 @@ from feast import (  # type: ignore[import-not-found]
     FileSource,
     ValueType,
 )
-from feast.types import Float32  # type: ignore[import-not-found]
+from feast.types import Float32  # type: ignore[import-not-found]  # only in Feast's own environment
 
 FEATURES = [f"f{i}" for i in range(24)]
 
