@@ -37,11 +37,11 @@ TURNS = 6
 BURST_SHARE, STANDING_SHARE = 1 / 2, 1 / 4
 #: A line that has not been empty for so long stands: it is no burst (RFC 8289's interval).
 STANDING_S = 0.1
-#: What is begun in one turn of the loop, in processor time: long enough to share writes and model runs, short enough
-#: that a refusal, which waits for the end of a turn, comes within 5 ms, and answers of the store are not kept waiting.
-TURN_S = 0.002
-#: The same while nobody waits and nobody can be refused: what comes together is best begun together, since it then
-#: shares its writes and its model run (with 2 ms, sixteen callers cost 10 % more processor time a decision).
+#: What is begun in one turn of the loop, in processor time: long enough to share writes and model runs (with 2 ms a
+#: decision costs a tenth more), short enough that a refusal, which waits for the end of a turn, comes within 5 ms, and
+#: answers of the store are not kept waiting.
+TURN_S = 0.003
+#: The same while nobody waits and nobody can be refused: what comes together is best begun together.
 CALM_TURN_S = 0.004
 #: Once something was shed, what matters less is refused for so long: it must not slip in whenever the line is short.
 HOLD_S = 1.0
@@ -99,7 +99,7 @@ class Admission:
         self._cost_s = self._cpu_s = COST_S_FIRST  # of a decision: how long the next in line waits; processor time
         self._answered = 0
         self._looked_s, self._looked_cpu_s = self._now_s(), self._clock_cpu_s()
-        self._shed_s = [float("-inf")] * len(Rank)  # when something that matters more was last shed
+        self._shed_s = [float("-inf")] * (len(Rank) + 1)  # when something of a rank was last shed; nothing is above all
         self._line_since_s = self._turned_s = self._looked_s  # when the line began, and the last turn with one ended
         self._turn_s = 0.0  # how long such a turn takes
         self.in_flight = 0  # in line or begun
@@ -191,7 +191,7 @@ class Admission:
         self._answered = 0
         self._looked_s, self._looked_cpu_s = now_s, cpu_clock_s
         self.begun_max = self._begun_max()
-        self._guarded = self._max is not None or now_s - self._shed_s[Rank.BATCH] < HOLD_S
+        self._guarded = self._max is not None or now_s - max(self._shed_s) < HOLD_S
         self.alert = self._guarded or self.waiting > 0
 
     def _begun_max(self) -> int:
@@ -201,7 +201,7 @@ class Admission:
 
     def takes(self, rank: Rank) -> bool:
         """Whether there is room for something of this rank, below decisions."""
-        if self._now_s() - self._shed_s[rank] < HOLD_S:
+        if self._now_s() - max(self._shed_s[rank + 1 :]) < HOLD_S:
             return False
         return not self.waiting or self.delay_s < SHARES[rank] * self._spare_s(self.patience_s)
 
@@ -210,7 +210,5 @@ class Admission:
         than the bundle's: whoever cannot wait at all says nothing about how long others do."""
         if budget_s < self.patience_s or rank is Rank.BATCH:
             return
-        now_s = self._now_s()
-        for lower in range(rank):
-            self._shed_s[lower] = now_s
+        self._shed_s[rank] = self._now_s()
         self._guarded = self.alert = True

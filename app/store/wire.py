@@ -27,6 +27,10 @@ SILENCE_S_MAX = 1.0
 #: more than any budget leaves time for; beyond it, refusing is kinder than queueing.
 PENDING_BYTES_MAX = 4 * 1024 * 1024
 
+#: Calls answered in one turn of the loop. A store that stood still answers hundreds at once, and if all that wait for
+#: it went on in one turn, who is refused meanwhile would wait for the end of it: so the rest goes on in the next.
+ANSWERED_AT_ONCE = 48
+
 _INCOMPLETE = object()
 
 
@@ -110,6 +114,7 @@ class Wire(asyncio.Protocol):
         self._silence_timer: asyncio.TimerHandle | None = None
         self._progress_at = 0.0
         self._suspect = False
+        self._more_comes = False  # replies that have come are given out in the next turn
         self.bytes_pending = 0
         self.end_reason: str | None = None
 
@@ -173,10 +178,21 @@ class Wire(asyncio.Protocol):
     # Replies
 
     def data_received(self, data: bytes) -> None:
+        try:
+            self._reader.feed(data)
+        except MemoryError:
+            self.end("the store sent a reply that cannot be read")
+            return
+        if not self._more_comes:
+            self._answer()
+
+    def _answer(self) -> None:
+        """Give callers what has come."""
+        self._more_comes = False
         reader, pending = self._reader, self._pending
         waiting = len(pending)
+        enough = waiting - ANSWERED_AT_ONCE
         try:
-            reader.feed(data)
             while (reply := reader.gets()) is not _INCOMPLETE:
                 call = pending[0]
                 call.got.append(reply)
@@ -185,6 +201,10 @@ class Wire(asyncio.Protocol):
                     self.bytes_pending -= call.size
                     if not call.future.done():
                         call.future.set_result(call.got)
+                    if len(pending) == enough:
+                        self._more_comes = True
+                        self._loop.call_soon(self._answer)
+                        break
         except (
             ProtocolError,
             TypeError,
@@ -253,6 +273,8 @@ class Wire(asyncio.Protocol):
         self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        while self._more_comes:
+            self._answer()
         self.end("the store closed the connection" if exc is None else "the connection to the store broke")
 
     def end(self, reason: str) -> None:
