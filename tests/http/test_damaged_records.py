@@ -72,10 +72,18 @@ def test_it_is_a_410_that_says_where_to_look_and_the_log_names_it(
 
 
 def test_the_others_of_its_moment_are_found(caller: Caller, store: Redis) -> None:
-    somebody = caller.stranger()
-    first, second = caller.decision(somebody)["decision_id"], caller.decision(somebody)["decision_id"]
-    with damaged(store, first):
-        assert caller.record(second)["decision_id"] == second
+    """One that is in the way is passed over: what was not sent is looked for from its time on."""
+    decision = caller.decision(caller.stranger())["decision_id"]
+    stream = stream_of(decision)
+    entries: Any = store.xrange(stream)
+    entry, fields = entries[-1]
+    assert base_of_record(fields[b"r"]) == decision[4:-2]
+    at, _, number = entry.partition(b"-")
+    _write(store, stream, [*entries[:-1], (entry, {b"r": b"\xc1"}), (b"%s-%d" % (at, int(number) + 1), fields)])
+    try:
+        assert caller.record(decision)["decision_id"] == decision
+    finally:
+        _write(store, stream, entries)
 
 
 def test_what_is_told_of_its_message_still_stops_whom_it_concerns(caller: Caller, store: Redis) -> None:

@@ -45,14 +45,17 @@ def left_of(processes: list[psutil.Process]) -> list[psutil.Process]:
     return psutil.wait_procs(processes, timeout=10)[1]
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_however_the_demo_ends_nothing_goes_on_without_it(how: signal.Signals, tmp_path: Path) -> None:
-    with begun(tmp_path / "shop") as play:
-        read_until(play, "open at")
-        family = psutil.Process(play.pid).children(recursive=True)
-        play.send_signal(how)
-        play.wait(WITHIN_S)
-        assert left_of(family) == []
+def test_however_the_demo_ends_nothing_goes_on_without_it(tmp_path: Path) -> None:
+    with begun(tmp_path / "ended") as ended, begun(tmp_path / "killed") as killed:
+        ways = {ended: signal.SIGTERM, killed: signal.SIGKILL}
+        for play in ways:
+            read_until(play, "open at")
+        for play, how in ways.items():
+            family = psutil.Process(play.pid).children(recursive=True)
+            assert family
+            play.send_signal(how)
+            play.wait(WITHIN_S)
+            assert left_of(family) == []
 
 
 def test_a_newcomer_sees_an_answer_change_and_why_and_ctrl_c_leaves_nothing_running(tmp_path: Path) -> None:
