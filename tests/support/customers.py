@@ -71,6 +71,7 @@ class Services:
     metrics: Metrics = field(default_factory=lambda: Metrics(None, {}))
     authenticator: Authenticator = field(default_factory=lambda: Authenticator(None))
     outcome_taker: Any = field(default_factory=lambda: SimpleNamespace(linked=nothing_waits))
+    features: Any = field(default_factory=lambda: SimpleNamespace(lacking={}))
 
     def __post_init__(self) -> None:
         self.fields = FieldRegistry(self.client)
