@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 
@@ -48,6 +49,8 @@ async def test_the_sentinels_are_asked_as_a_user_that_may_do_what_the_documentat
     watched: Watched, url: str
 ) -> None:
     (rule,) = re.findall(r"^ACL SETUSER nextbest (.+sentinel.+)$", (ROOT / "docs" / "security.md").read_text(), re.M)
+    if os.environ.get("NEXTBEST_TEST_STORE") == "redis-server":  # Redis 7.0 has no CLIENT SETINFO to grant
+        rule = rule.replace("+client|setinfo ", "")
     watched.add_user("nextbest", *rule.replace(">password", f">{OF_THE_USER}").split())
     as_user = url.partition("?")[0] + f"?sentinel_username=nextbest&sentinel_password={OF_THE_USER}"
     async with linked(as_user) as link, open_client(as_user) as client:
