@@ -76,7 +76,7 @@ class Child:
         """Run it until it ends by itself: its exit code; None where we ended it."""
         # Of a session of its own: Ctrl-C is for the server, which ends it in turn.
         process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603  # ours
-        step_back(process.pid, self._niceness)
+        set_niceness(process.pid, self._niceness)
         watchdog = end_with_us(process.pid)
         self._process = process
         try:
@@ -90,11 +90,11 @@ class Child:
             watchdog.communicate()
 
 
-def step_back(pid: int, niceness: int) -> None:
-    """Have a process of a session of its own leave the processor to others. Where Linux groups processes by session,
-    niceness counts within a session only, and the session's own counts between them: see `autogroup` in sched(7),
-    https://man7.org/linux/man-pages/man7/sched.7.html."""
-    with contextlib.suppress(OSError):  # it has ended already, or this is another system
+def set_niceness(pid: int, niceness: int) -> None:
+    """Of a process in a session of its own: how far it leaves the processor to others. Where Linux groups processes by
+    session, niceness counts within a session only, and the session's own counts between them: see `autogroup` in
+    sched(7), https://man7.org/linux/man-pages/man7/sched.7.html."""
+    with contextlib.suppress(OSError):  # it has ended already, it is not allowed, or this is another system
         os.setpriority(os.PRIO_PROCESS, pid, niceness)
         Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
 

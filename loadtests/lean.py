@@ -31,6 +31,8 @@ SENT_AT_ONCE, TAKEN_AT_ONCE = 8, 64
 #: Idle, the loop wakes this often: requests of 7,000 to 28,000 a second are sent by that much too late at worst.
 WAKE_NS = 100_000
 ANSWER_BYTES = 16_384
+#: The longest look for answers.
+LOOK_S = 0.01
 #: How long what is unanswered at the end is waited for.
 DRAIN_S = 3.0
 
@@ -115,14 +117,12 @@ class _Drive:
             self.count += sent
             behind = due <= now
             starved = bool(gap) and behind and (starved or not idle)
-            self._take(0.0 if behind and idle else self._wait(due, end))
-
-    def _wait(self, due: float, end: int) -> float:
-        """Seconds to look for answers: until the next request is due, or for good where none can be sent."""
-        if not self._idle:
-            return 0.01
-        self._timer.set(min(max(int(due), now_ns() + WAKE_NS), end))
-        return 0.01
+            if behind and idle:
+                self._take(0.0)
+                continue
+            if idle:  # else nothing can be sent before an answer comes
+                self._timer.set(min(max(int(due), now_ns() + WAKE_NS), end))
+            self._take(LOOK_S)
 
     def _take(self, timeout_s: float) -> None:
         receives, parts = self._receives, self._parts
@@ -169,7 +169,7 @@ class _Drive:
             busy = [fd for fd, since in self._since.items() if since]
             if not busy:
                 break
-            self._take(0.01)
+            self._take(LOOK_S)
         silent = [since for since in self._since.values() if since >= self._measure_ns]
         now = now_ns()
         for since in silent:

@@ -12,11 +12,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from typing import TYPE_CHECKING
 
 from app.core.features.watermarks import NO_WATERMARKS
+from app.flows.ending import end_task
 from policy.control import STALE_AFTER_S, Control
 
 if TYPE_CHECKING:  # handed in by the composition root
@@ -54,9 +54,7 @@ class ControlWatch:
 
     async def close(self) -> None:
         for task in self._tasks:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await end_task(task)
         if self._stale_timer is not None:
             self._stale_timer.cancel()
 

@@ -9,12 +9,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from app.core.features.unfilled import lacking, wanted_of, whole_from_ms
+from app.flows.ending import end_task
 
 if TYPE_CHECKING:  # handed in by the composition root
     from app.core.features.unfilled import Noted
@@ -47,10 +47,7 @@ class FeatureWatch:
             self._task = asyncio.create_task(self._follow(), name="features")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await end_task(self._task)
 
     @property
     def names(self) -> frozenset[str]:

@@ -73,9 +73,8 @@ class Script:
         pipeline = client.pipeline(transaction=False)
         for keys, args in calls:
             pipeline.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
-        for at in (
-            await _primaries_of(client, calls) if on_disk_within_ms else ()
-        ):  # redis-py sends what one server gets over one connection, in this order
+        wrote = await _primaries_of(client, calls) if on_disk_within_ms else []
+        for at in wrote:  # redis-py sends what one server gets over one connection, in this order
             pipeline.execute_command("WAITAOF", 1, 0, on_disk_within_ms, **at)
         return list(await pipeline.execute(raise_on_error=False))
 

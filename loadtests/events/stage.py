@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import redis
 
-from app.children import step_back
+from app.children import set_niceness
 from app.serve import WORKER_NICENESS
 from loadtests.events.traffic import CUSTOMERS, Batches, key, person
 from loadtests.events.visible import Visible
@@ -67,7 +67,7 @@ class Stage:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        step_back(child.pid, WORKER_NICENESS)  # as `serve` runs it
+        set_niceness(child.pid, WORKER_NICENESS)  # as `serve` runs it
         if self.core is not None:
             os.sched_setaffinity(child.pid, {self.core})  # threads that come later inherit it
         self.workers.append(child)

@@ -14,6 +14,7 @@ import json
 import math
 import sys
 import time
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -21,6 +22,7 @@ from rich.console import Console
 
 from loadtests.driver import Target, http_request
 from loadtests.lean import drive
+from loadtests.lines import store_version
 from loadtests.overload import report
 from loadtests.overload.results import FACTORS, Calm, Found, Results
 from loadtests.overload.tally import Overload
@@ -53,17 +55,13 @@ def carry_out(on: Stage, seconds: float, peak_s: float, console: Console) -> Res
     before = _peak(target, peak_s)
     console.print(f"peak: {before:,.0f} decisions/s; reading and refusing alone: {floor_us:.1f} µs", highlight=False)
     for factor in FACTORS:
-        one = measured(on, project, target, factor, before, seconds)
+        one = measured(on, project, target, factor, before, floor_us, seconds)
         after = _peak(target, peak_s)
-        one = one.against((before + after) / 2, floor_us)
+        one = replace(one, peak=(before + after) / 2)
         console.print(report.line(one), highlight=False)
         found.append(one)
         before = after
-    version = on.store.info("server")
-    store = (
-        f"Valkey {version['valkey_version']}" if "valkey_version" in version else f"Redis {version['redis_version']}"
-    )
-    return Results(describe(store, on.cores), floor_us, BUDGET_MS, seconds, found)
+    return Results(describe(store_version(on.store), on.cores), BUDGET_MS, seconds, found)
 
 
 def cost_of_refusing(on: Stage, seconds: float) -> float:
@@ -107,7 +105,9 @@ def _body(customer: int) -> bytes:
     return json.dumps(body).encode()
 
 
-def measured(on: Stage, project: Contestant, target: Target, factor: float, peak: float, seconds: float) -> Found:
+def measured(
+    on: Stage, project: Contestant, target: Target, factor: float, peak: float, floor_us: float, seconds: float
+) -> Found:
     """One load, and how long it takes until everything is taken again after it."""
     tally = Overload(budget_ns=BUDGET_MS * 1_000_000)
     clocks: list[tuple[float, float, float]] = []
@@ -121,7 +121,7 @@ def measured(on: Stage, project: Contestant, target: Target, factor: float, peak
     calm = _calm(target, peak)
     before, after = clocks
     server_s, store_s, driver_s = (b - a for a, b in zip(before, after, strict=True))
-    return Found.of(factor, peak, tally, sent, seconds, server_s, store_s, driver_s, calm)
+    return Found.of(factor, peak, floor_us, tally, sent, seconds, server_s, store_s, driver_s, calm)
 
 
 def _calm(target: Target, peak: float) -> Calm:

@@ -51,8 +51,9 @@ def facts(results: Results) -> list[str]:
     return [
         "peak: the better of 16 and 64 connections in a closed loop, before and after each load, in the mean; budget "
         f"{results.budget_ms} ms; {results.seconds:g} s each",
-        f"reading a request and writing a refusal, with nothing in between: {results.floor_us:.1f} µs; *possible* is "
-        "the goodput of a server whose refusals cost no more, and whose decisions cost what they do at the peak",
+        f"reading a request and writing a refusal, with nothing in between: {results.found[0].floor_us:.1f} µs; "
+        "*possible* is the goodput of a server whose refusals cost no more, and whose decisions cost what they do at "
+        "the peak",
         f"{machine.processor}, {machine.cores} cores, {machine.memory_gib} GiB, {machine.system}; {machine.pinned}",
         f"{machine.python}, {machine.store}, {packages}",
         f"load average {machine.load_before} before the run",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -36,8 +36,7 @@ class Found:
     asked: float
     useful: float
     peak: float  # before the load and after it, in the mean
-    goodput: float  # of that peak
-    possible: float  # of it, where a decision costs what it does at the peak and a refusal no more than its sockets
+    floor_us: float  # what reading a request and writing a refusal costs by itself
     late: float
     undecided: float
     refused: float
@@ -60,6 +59,7 @@ class Found:
         cls,
         factor: float,
         peak: float,
+        floor_us: float,
         tally: Overload,
         sent: Sent,
         seconds: float,
@@ -73,8 +73,7 @@ class Found:
             asked=peak * factor,
             useful=tally.useful / seconds,
             peak=peak,
-            goodput=tally.useful / seconds / peak,
-            possible=1.0,
+            floor_us=floor_us,
             late=tally.late / seconds,
             undecided=tally.undecided / seconds,
             refused=tally.refused / seconds,
@@ -93,11 +92,19 @@ class Found:
             by_second=tuple(dict(tally.by_second[second]) for second in sorted(tally.by_second)),
         )
 
-    def against(self, peak: float, floor_us: float) -> Found:
-        """Measured against another peak; `floor_us`: what reading a request and writing a refusal costs by itself."""
-        asked, refusal = self.asked / peak, floor_us / 1e6 * peak  # both in terms of the peak's decisions
-        possible = min(1.0, (1 - asked * refusal) / (1 - refusal))
-        return replace(self, peak=peak, goodput=self.useful / peak, possible=possible)
+    @property
+    def goodput(self) -> float:
+        """Of the peak."""
+        return self.useful / self.peak
+
+    @property
+    def possible(self) -> float:
+        """Of the peak, where a decision costs what it does there and a refusal no more than its sockets."""
+        asked, refusal = self.asked / self.peak, self.floor_us / 1e6 * self.peak  # both in the peak's decisions
+        return min(1.0, (1 - asked * refusal) / (1 - refusal))
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"goodput": self.goodput, "possible": self.possible}
 
 
 def _ms(values_ns: Sequence[int], share: float) -> float:
@@ -109,7 +116,6 @@ class Results:
     """A whole run."""
 
     machine: Machine
-    floor_us: float  # what reading a request and writing a refusal costs by itself
     budget_ms: int
     seconds: float
     found: list[Found]
@@ -120,7 +126,7 @@ class Results:
         return fmean(one.peak for one in self.found)
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return asdict(self) | {"found": [one.as_dict() for one in self.found]}
 
 
 @dataclass(frozen=True, slots=True)

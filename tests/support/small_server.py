@@ -38,3 +38,11 @@ async def server(answer: Answer) -> AsyncIterator[Target]:
 
 async def fine(_: int, writer: asyncio.StreamWriter) -> None:
     writer.write(OK)
+
+
+async def in_pieces(_: int, writer: asyncio.StreamWriter) -> None:
+    """An answer that does not come at once."""
+    for piece in (OK[:20], OK[20:-5], OK[-5:]):
+        writer.write(piece)
+        await writer.drain()
+        await asyncio.sleep(0.001)

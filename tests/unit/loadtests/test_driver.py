@@ -6,7 +6,7 @@ import time
 import pytest
 
 from loadtests.driver import closed_loop, content_length, open_loop
-from tests.support.small_server import OK, REFUSED, fine, server
+from tests.support.small_server import OK, REFUSED, fine, in_pieces, server
 
 
 async def test_a_closed_loop_reports_the_rate_of_good_answers_only() -> None:
@@ -30,12 +30,6 @@ async def test_a_server_that_refuses_at_once_does_not_look_fast_by_it() -> None:
 
 
 async def test_an_answer_in_pieces_is_one_answer() -> None:
-    async def in_pieces(_: int, writer: asyncio.StreamWriter) -> None:
-        for piece in (OK[:20], OK[20:-5], OK[-5:]):
-            writer.write(piece)
-            await writer.drain()
-            await asyncio.sleep(0)
-
     async with server(in_pieces) as target:
         tally = await closed_loop(target, 1, warm_up_s=0.0, seconds=0.1)
     assert not tally.failures

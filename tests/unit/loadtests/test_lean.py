@@ -11,7 +11,7 @@ from loadtests import lean
 from loadtests.driver import Target
 from loadtests.lean import Answer, Sent
 from loadtests.overload.tally import Overload
-from tests.support.small_server import OK, REFUSED, fine, server
+from tests.support.small_server import OK, REFUSED, fine, in_pieces, server
 
 
 async def drive(
@@ -64,12 +64,6 @@ async def test_who_finds_no_free_connection_is_counted_from_when_it_was_due() ->
 
 
 async def test_an_answer_in_pieces_is_one_answer() -> None:
-    async def in_pieces(_: int, writer: asyncio.StreamWriter) -> None:
-        for piece in (OK[:20], OK[20:-5], OK[-5:]):
-            writer.write(piece)
-            await writer.drain()
-            await asyncio.sleep(0.001)
-
     async with server(in_pieces) as target:
         _, heard = await drive(target, 1, math.inf, 0.1)
     assert {answer.data for answer in heard} == {OK}
