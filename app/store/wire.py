@@ -1,6 +1,6 @@
 """One living connection to the store, shared by all requests of a process.
 
-Commands of all requests of a loop turn go out in one write; the store answers in order, so the oldest call owns the
+Commands of all requests of a loop turn go out in one write (`EARLY`: or in two); the store answers in order, so the oldest call owns the
 next reply. Three rules hold everything together:
 
 1. A reply belongs to the head of `_pending`, always. A call that timed out stays there until its replies have come
@@ -30,6 +30,10 @@ PENDING_BYTES_MAX = 4 * 1024 * 1024
 #: Calls answered in one turn of the loop. A store that stood still answers hundreds at once, and if all that wait for
 #: it went on in one turn, who is refused meanwhile would wait for the end of it: so the rest goes on in the next.
 ANSWERED_AT_ONCE = 48
+#: Calls of one turn after which a store with nothing to do is given them at once, while the turn goes on: where 16
+#: callers are begun together, server and store otherwise wait for each other (a tenth more answers; with 64 callers
+#: the store is never without work, and nothing changes).
+EARLY = 8
 
 _INCOMPLETE = object()
 
@@ -152,11 +156,13 @@ class Wire(asyncio.Protocol):
             if not self._flushing:
                 self._flushing = True
                 self._loop.call_soon(self._flush)
+            elif not self._pending and len(self._outbox) == EARLY:
+                self._flush()
             if deadline < self._next_deadline:
                 self._arm_deadline(deadline)
 
     def _flush(self) -> None:
-        """Hand everything that was called since the last turn to the network, in one write."""
+        """Hand everything that was called since the last time to the network, in one write."""
         self._flushing = False
         if self._paused or self._transport is None or self.end_reason is not None:
             return

@@ -1,11 +1,11 @@
-"""What a store answers at once is not all gone on with at once, and none of it is lost."""
+"""When calls are handed to the store, and when its answers are gone on with; none is lost."""
 
 import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
-from app.store.wire import ANSWERED_AT_ONCE, LinkCounters, StoreDown, Wire
+from app.store.wire import ANSWERED_AT_ONCE, EARLY, LinkCounters, StoreDown, Wire
 
 CALLS = 2 * ANSWERED_AT_ONCE + 5
 
@@ -13,8 +13,12 @@ CALLS = 2 * ANSWERED_AT_ONCE + 5
 class Sink(asyncio.Transport):
     """Takes everything that is written."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        pass
+        self.written.append(bytes(data))
 
     def abort(self) -> None:
         pass
@@ -27,15 +31,23 @@ class Sink(asyncio.Transport):
 
 
 @pytest.fixture
-async def wire() -> AsyncIterator[Wire]:
+def sink() -> Sink:
+    return Sink()
+
+
+@pytest.fixture
+async def wire(sink: Sink) -> AsyncIterator[Wire]:
     wire = Wire(asyncio.get_running_loop(), LinkCounters(), lambda _wire, _reason: None)
-    wire.take_over(Sink(), b"")
+    wire.take_over(sink, b"")
     yield wire
     wire.end("the test is over")
 
 
-def asked(wire: Wire) -> list[asyncio.Future[list[object]]]:
-    return [wire.call(b"*1\r\n$4\r\nPING\r\n", 1, asyncio.get_running_loop().time() + 60) for _ in range(CALLS)]
+PING = b"*1\r\n$4\r\nPING\r\n"
+
+
+def asked(wire: Wire, calls: int = CALLS) -> list[asyncio.Future[list[object]]]:
+    return [wire.call(PING, 1, asyncio.get_running_loop().time() + 60) for _ in range(calls)]
 
 
 def replies(begin: int, end: int) -> bytes:
@@ -76,3 +88,16 @@ async def test_answers_that_came_before_the_connection_ended_are_given_out(wire:
     wire.connection_lost(None)
     assert given(calls[:-1]) == list(range(CALLS - 1))
     assert isinstance(calls[-1].exception(), StoreDown)
+
+
+async def test_a_store_without_work_is_given_the_first_calls_of_a_turn_at_once_and_the_others_together(
+    wire: Wire, sink: Sink
+) -> None:
+    asked(wire, EARLY - 1)
+    assert sink.written == []
+    asked(wire, 1)
+    assert sink.written == [PING * EARLY]
+    asked(wire, 3 * EARLY)
+    assert sink.written == [PING * EARLY], "it has work now: one write is cheaper than four"
+    await asyncio.sleep(0)
+    assert sink.written == [PING * EARLY, PING * 3 * EARLY]
