@@ -1,7 +1,7 @@
 """One living connection to the store, shared by all requests of a process.
 
-Commands of all requests of a loop turn go out in one write (`EARLY`: or in two); the store answers in order, so the oldest call owns the
-next reply. Three rules hold everything together:
+Commands of all requests of a loop turn go out in one write (or in two: `EARLY`); the store answers in order, so the
+oldest call owns the next reply. Three rules hold everything together:
 
 1. A reply belongs to the head of `_pending`, always. A call that timed out stays there until its replies have come
    and are thrown away; only so do later replies find their own calls.
