@@ -29,19 +29,19 @@ COST_S_FIRST = 0.0004
 #: Other work of the process (imports, batches) is in its processor time as well; beyond this it is not decisions that
 #: cost.
 CPU_S_MAX = 0.002
-#: Turns of the loop that a decision takes: it is read and begun, the store is asked, it answers, the model runs, the
-#: commit goes out, its answer comes.
-TURNS = 6
-#: Of the time that its turns leave, what a decision may wait in a burst, and in a line that stands: the rest is for the
-#: store, and for what was not foreseen.
+#: Batches that are begun until a decision of the first is answered, the first included: when the third is begun, no
+#: more than one is under way (`app.http.line`).
+BATCHES = 2
+#: Of the time that its batches leave, what a decision may wait in a burst, and in a line that stands: the rest is for
+#: the store, and for what was not foreseen.
 BURST_SHARE, STANDING_SHARE = 1 / 2, 1 / 4
 #: A line that has not been empty for so long stands: it is no burst (RFC 8289's interval).
 STANDING_S = 0.1
-#: What is begun in one turn of the loop, in processor time: long enough to share writes and model runs (with 2 ms a
-#: decision costs a tenth more), short enough that a refusal, which waits for the end of a turn, comes within 5 ms, and
-#: answers of the store are not kept waiting.
-TURN_S = 0.003
-#: The same while nobody waits and nobody can be refused: what comes together is best begun together.
+#: What is begun together where a line stands, in processor time and by the clock: enough to share writes and model runs
+#: (in batches of 3 ms a decision costs a tenth more), and a step of it is short enough that a refusal, which waits for
+#: its end, comes within 5 ms.
+BATCH_S, BATCH_S_MIN = 0.008, 0.0002
+#: The same while nobody waits, when all steps of decisions that came one by one share a turn.
 CALM_TURN_S = 0.004
 #: Once something was shed, what matters less is refused for so long: it must not slip in whenever the line is short.
 HOLD_S = 1.0
@@ -65,6 +65,9 @@ class Admission:
 
     __slots__ = (
         "_answered",
+        "_batch_s",
+        "_begin_s",
+        "_begun_s",
         "_clock_cpu_s",
         "_cost_s",
         "_cpu_s",
@@ -75,8 +78,6 @@ class Admission:
         "_max",
         "_now_s",
         "_shed_s",
-        "_turn_s",
-        "_turned_s",
         "alert",
         "begun_max",
         "in_flight",
@@ -100,8 +101,9 @@ class Admission:
         self._answered = 0
         self._looked_s, self._looked_cpu_s = self._now_s(), self._clock_cpu_s()
         self._shed_s = [float("-inf")] * (len(Rank) + 1)  # when something of a rank was last shed; nothing is above all
-        self._line_since_s = self._turned_s = self._looked_s  # when the line began, and the last turn with one ended
-        self._turn_s = 0.0  # how long such a turn takes
+        self._line_since_s = self._begun_s = self._looked_s  # when the line began, and a batch of it was begun
+        self._batch_s = 0.0  # from one batch to the next
+        self._begin_s = BATCH_S  # processor time of a batch
         self.in_flight = 0  # in line or begun
         self.waiting = 0  # in line
         self._guarded = max_in_flight is not None  # something may be refused though nobody waits in line
@@ -114,18 +116,20 @@ class Admission:
     # Decisions
 
     @property
+    def under_way(self) -> int:
+        """Decisions that were begun and are not answered yet."""
+        return self.in_flight - self.waiting
+
+    @property
     def delay_s(self) -> float:
         """How long a decision that comes now waits in line."""
         return self.waiting * self._cost_s
 
     @property
     def at_once(self) -> int:
-        """Decisions to be begun in one turn of the loop: `TURN_S` of processor time, or `CALM_TURN_S`; less where
-        others take so much of the processor that a decision's turns would use up more than half of the smallest
-        budget."""
-        turns_s = TURNS * self._turn_s
-        spared = min(1.0, self.patience_s / 2 / turns_s) if turns_s else 1.0
-        return max(1, int((TURN_S if self.waiting else CALM_TURN_S) * spared / self._cpu_s))
+        """Decisions to be begun together: `BATCH_S`, or less where others use the processor (`batch_begins`); while
+        nobody waits, `CALM_TURN_S`."""
+        return max(1, int((self._begin_s if self.waiting else CALM_TURN_S) / self._cpu_s))
 
     def has_room(self, budget_s: float, ahead: int | None = None) -> bool:
         """Whether a decision with this budget can be answered in time, if `ahead` others are before it in line (None:
@@ -149,24 +153,30 @@ class Admission:
 
     def _spare_s(self, budget_s: float) -> float:
         """What a budget leaves for waiting in line."""
-        return budget_s - TURNS * self._turn_s
+        return budget_s - BATCHES * self._batch_s
 
-    def turned(self) -> None:
-        """A turn of the loop has ended with somebody in line."""
+    def batch_begins(self) -> None:
+        """A batch of those in line is begun, and the one before it is answered but for what may be under way. Where
+        others use the processor too, that took longer than what was begun: less is begun, until it takes no longer than
+        it should, nor so long that its batches take a decision more than a quarter of the smallest budget."""
         now_s = self._now_s()
-        self._turn_s += WEIGHT * (now_s - self._turned_s - self._turn_s)
-        self._turned_s = now_s
+        took_s = now_s - self._begun_s
+        self._begun_s = now_s
+        self._batch_s += WEIGHT_IN_LINE * (took_s - self._batch_s)
+        if took_s > 0:  # the loop's first look at a line comes in the turn in which it began
+            should_s = min(BATCH_S, self.patience_s / 4 / BATCHES)
+            self._begin_s = min(BATCH_S, max(BATCH_S_MIN, self._begin_s * (should_s / took_s) ** 0.5))
         if now_s - self._looked_s > LOOK_EVERY_S and self._answered:
             self._look(now_s)
 
     def line_resumed(self) -> None:
-        """The line goes on, after it had waited for decisions under way: that was no turn."""
-        self._turned_s = self._now_s()
+        """The line goes on, after it had waited for the store: that was no work."""
+        self._begun_s = self._now_s()
 
     def line_began(self) -> None:
         """Somebody waits in line, and nobody did."""
-        self._line_since_s = self._turned_s = self._now_s()
-        self._turn_s = 0.0
+        self._line_since_s = self._begun_s = self._now_s()
+        self._batch_s = 0.0
         self.alert = True
 
     def line_ended(self) -> None:
@@ -195,7 +205,7 @@ class Admission:
         self.alert = self._guarded or self.waiting > 0
 
     def _begun_max(self) -> int:
-        return max(TURNS, int(self.patience_s * BURST_SHARE / self._cpu_s))
+        return max(BATCHES, int(self.patience_s * BURST_SHARE / self._cpu_s))
 
     # What matters less than decisions
 

@@ -55,7 +55,7 @@ class DecideEndpoint:
         self.links.warn()
         loop = asyncio.get_running_loop()
         self._now_s = loop.time
-        self.door = Door(services, Line(services.admission, loop.call_soon, loop.time), loop.time)
+        self.door = Door(services, Line(services.admission, loop), loop.time)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request by ASGI. `scope` carries when its first byte was read; budgets count from there."""

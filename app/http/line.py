@@ -1,10 +1,10 @@
-"""The line of decisions: a bounded number is begun in each turn of the loop, the others wait, most urgent first.
+"""The line of decisions: a bounded number is begun together, the others wait, most urgent first.
 
 In one turn the loop reads whatever has arrived, then works on it. Under overload that is more than can be answered, and
-if all of it were begun, every decision under way would share the processor with it and come late. So a turn begins as
-much as takes some two milliseconds (`Admission.at_once`). Decisions under way get on in every turn, since what they
-wait for is read in every turn too. Who waits in line waits for nothing but the processor, which is how its wait can be
-foreseen, and refused where it would be too long.
+if all of it were begun, every decision under way would share the processor with it and come late. So a batch is begun
+(`Admission.at_once`), and the next one when no more than a batch is under way. A turn then takes as long as one step of
+one batch: short enough for what is refused meanwhile; and work costs less the more of it is done together. Who waits in
+line waits for nothing but the processor, which is how its wait can be foreseen, and refused where it would be too long.
 
 The most urgent goes first: who brings two seconds lets those pass who have forty milliseconds, so a burst of patient
 requests keeps nobody else waiting.
@@ -17,7 +17,11 @@ from collections.abc import Callable
 from itertools import count
 from typing import Protocol
 
-from app.admission import Admission
+from app.admission import BATCH_S, Admission
+
+#: Between two looks at whether decisions under way wait for the store; and two looks between which nothing was done for
+#: them lie no further apart than this. The loop's clock counts milliseconds.
+LOOK_EVERY_S, CALM_S = 0.001, 0.0025
 
 
 class Waiting(Protocol):
@@ -29,19 +33,30 @@ class Waiting(Protocol):
     def refuse(self) -> None: ...
 
 
+class Later(Protocol):
+    """Something that will run."""
+
+    def cancel(self) -> None: ...
+
+
+class Clock(Protocol):
+    """What a line needs of the loop. Its time stands still within a turn."""
+
+    def time(self) -> float: ...
+    def call_soon(self, callback: Callable[[], None]) -> object: ...
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Later: ...
+
+
 class Line:
     """The line of a process."""
 
-    def __init__(
-        self, admission: Admission, call_soon: Callable[[Callable[[], None]], object], now_s: Callable[[], float]
-    ) -> None:
-        """`call_soon` runs something in the next turn of the loop; `now_s` is the loop's clock."""
+    def __init__(self, admission: Admission, loop: Clock) -> None:
         self._admission = admission
-        self._call_soon = call_soon
-        self._now_s = now_s
+        self._loop = loop
         self._left = admission.at_once  # that may still be begun in this turn
         self._turn_comes = False
-        self._is_blocked = False  # by decisions under way
+        self._next_look: Later | None = None  # where decisions under way are waited for
+        self._looked_s = self._begun_s = 0.0  # when the line was last looked at, and when a batch of it was begun
         self._numbers = count()  # of equally urgent ones the first goes first
         #: (-deadline, -number, request), sorted: the most urgent last, since taking from the end is cheap.
         self._waiting: list[tuple[float, int, Waiting]] = []
@@ -69,27 +84,51 @@ class Line:
         self._admission.waiting += 1
 
     def go_on(self) -> None:
-        """A decision under way has ended: another may begin."""
-        if self._is_blocked:
-            self._is_blocked = False
-            self._admission.line_resumed()
+        """A decision under way has ended: a batch may begin."""
+        if self._next_look is not None and self._admission.under_way <= self._left:
+            self._next_look.cancel()
+            self._next_look = None
             self._come_back()
 
     def _come_back(self) -> None:
         if not self._turn_comes:
             self._turn_comes = True
-            self._call_soon(self._turn)
+            self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
         """A new turn: begin who waits, as far as there are places."""
         self._turn_comes = False
-        admission, waiting = self._admission, self._waiting
-        self._left = admission.at_once
-        if not waiting:
+        self._next_look = None
+        self._left = self._admission.at_once
+        if not self._waiting:
             return
-        admission.turned()
-        now_s = self._now_s()
-        while waiting and self._left and not self._is_full():
+        if self._may_begin_batch():
+            self._begin_batch()
+        if self._waiting:
+            self._next_look = self._loop.call_later(LOOK_EVERY_S, self._turn)
+        else:
+            self._admission.line_ended()
+
+    def _may_begin_batch(self) -> bool:
+        """Whether the batches before it are answered, all but one. Those that wait for a slow store are no reason to
+        wait: there was nothing to do for them between two looks, for longer than a batch takes."""
+        admission, now_s = self._admission, self._loop.time()
+        is_calm = now_s - self._looked_s < CALM_S
+        self._looked_s = now_s
+        if admission.under_way <= self._left:
+            admission.batch_begins()
+            return True
+        if is_calm and now_s - self._begun_s > BATCH_S and admission.under_way < admission.begun_max:
+            admission.line_resumed()
+            self._left = int(self._left * min(2.0, (now_s - self._begun_s) / BATCH_S))  # what the time had room for
+            return True
+        return False
+
+    def _begin_batch(self) -> None:
+        admission, waiting, now_s = self._admission, self._waiting, self._loop.time()
+        self._begun_s = now_s
+        self._left = min(self._left, admission.begun_max - admission.under_way)
+        while waiting and self._left > 0:
             urgency, _, request = waiting.pop()
             admission.waiting -= 1
             if request.disconnected or admission.is_too_late(-urgency - now_s):
@@ -97,12 +136,3 @@ class Line:
             else:
                 self._left -= 1
                 request.begin()
-        if not waiting:
-            admission.line_ended()
-        elif self._is_full():
-            self._is_blocked = True
-        else:
-            self._come_back()
-
-    def _is_full(self) -> bool:
-        return self._admission.in_flight - self._admission.waiting >= self._admission.begun_max

@@ -38,12 +38,23 @@ class Asked:
 
 
 @dataclass
+class Timer:
+    at_s: float
+    callback: Callable[[], None]
+    is_cancelled: bool = False
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+
+@dataclass
 class Loop:
     """A process with one processor, of which it gets a share."""
 
     patience_s: float = 0.04
     cost_s: float = 0.0002
     refusal_s: float = 0.000_012
+    turn_s: float = 0.000_005  # of a turn without any work
     store_s: float = 0.0005
     processor: float = 1.0  # the share of it that others leave
     now_s: float = 0.0
@@ -59,10 +70,11 @@ class Loop:
 
     def __post_init__(self) -> None:
         self._soon: list[Callable[[], None]] = []
+        self._timers: list[Timer] = []
         self._stored: list[tuple[float, int, Asked]] = []
         self._arrivals: deque[tuple[float, float]] = deque()
         self.admission = Admission(None, self.patience_s, lambda: self.now_s, lambda: self.worked_s)
-        self.line = Line(self.admission, self._soon.append, lambda: self.now_s)
+        self.line = Line(self.admission, self)
 
     def run(self, arrivals: Iterable[tuple[float, float]]) -> None:
         """`arrivals`: (when, budget), by time. Until all are answered."""
@@ -73,14 +85,30 @@ class Loop:
             self.most_begun = max(self.most_begun, self.admission.in_flight - self.admission.waiting)
             self.longest_turn_s = max(self.longest_turn_s, self.now_s - begun_s)
 
+    def time(self) -> float:
+        return self.now_s
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self._soon.append(callback)
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
+        timer = Timer(self.now_s + delay, callback)
+        self._timers.append(timer)
+        return timer
+
     def _turn(self) -> None:
+        self._timers = [timer for timer in self._timers if not timer.is_cancelled]
         if not (self._soon or self.ready):  # the loop sleeps until something comes
             comes = [each[0][0] for each in (self._arrivals, self._stored) if each]
+            comes += [timer.at_s for timer in self._timers]
             self.now_s = max(self.now_s, min(comes))
         read_s = self.now_s
         soon, ready = self._soon[:], list(self.ready)
+        soon += [timer.callback for timer in self._timers if timer.at_s <= read_s]
+        self._timers = [timer for timer in self._timers if timer.at_s > read_s]
         del self._soon[:]
         self.ready.clear()
+        self._work(self.turn_s)
         while self._arrivals and self._arrivals[0][0] <= read_s:
             self._arrive(*self._arrivals.popleft(), read_s)
         while self._stored and self._stored[0][0] <= read_s:

@@ -49,7 +49,7 @@ class Endpoint:
             metrics=nothing,
             webhooks=SimpleNamespace(is_configured=lambda name: name == "generic"),
         )
-        self.door = Door(cast("Services", services), Line(self.admission, loop().call_soon, loop().time), loop().time)
+        self.door = Door(cast("Services", services), Line(self.admission, loop()), loop().time)
 
     async def answer(self, raw: bytes, headers: object, first_byte_s: float) -> Reply:
         return Reply(200, [(b"content-type", b"application/json")], b"%d" % len(raw))
