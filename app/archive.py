@@ -12,6 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import TypeAlias
@@ -38,6 +39,7 @@ from app.archiving.rewrite import ArchiveBusy
 from app.copy_log import NoLog, store_address
 from app.core.features.backfill import CannotFill
 from app.core.features.plan import FoldPlan
+from app.ending import end_task
 from app.errors import Problem
 from app.settings import Settings
 from app.store.archive_positions import ArchivePositions
@@ -121,6 +123,8 @@ def forget(settings: Settings, address_of_store: str | None) -> None:
 
 
 async def _run(settings: Settings, url: str, folder: Folder, bundle: Bundle, once: bool) -> int:
+    # Nothing here runs side by side, and each thread that ever wrote a file would keep memory of its own for it.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1, "archive"))
     async with open_client(url, client_name="nextbest-archive") as client:
         shards = await shards_of(client)
         if shards is None and once:
@@ -151,7 +155,7 @@ async def _run(settings: Settings, url: str, folder: Folder, bundle: Bundle, onc
         try:
             await _until_stopped(lambda stopped: rounds(archiver, groups, settings.archive_flush_s, stopped, erasures))
         finally:
-            warning.cancel()
+            await end_task(warning)
         return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from app.core.decision.record import UnreadableRecord, bundle_digest_of
 from app.records_file import RecordsWriter
 from app.settings import Settings
 from app.store import keys
+from app.store.bundles import DamagedBundle, verified
 from app.store.clients import open_client
 from app.store.decision_log import reading_the_store
 from app.store.embedded import EmbeddedStore, running_store
@@ -33,6 +33,7 @@ class Copied(NamedTuple):
     records: int
     aborted: int
     bundles_missing: int  # bundles of records that the store no longer holds
+    damaged: tuple[str, ...]  # in words: bundles that it holds and nobody can read
 
 
 @contextmanager
@@ -84,6 +85,7 @@ async def _write(
     client: Redis, log: WholeLog, writer: RecordsWriter, since_ms: int, until_ms: int, at_most: int, progress: Progress
 ) -> Copied:
     held: dict[str, bool] = {}  # digest → whether the store still has that bundle
+    damaged: list[str] = []
     aborted = 0
     async for entry in log.entries(since_ms, until_ms):
         if entry.aborted is not None:
@@ -94,10 +96,14 @@ async def _write(
                 break
             digest = _digest(entry.record)
             if digest is not None and digest not in held:
-                held[digest] = await _bundle(client, digest, writer)
+                try:
+                    held[digest] = await _bundle(client, digest, writer)
+                except DamagedBundle as error:  # the others' records can still be decided again
+                    held[digest] = True
+                    damaged.append(error.detail)
             writer.record(entry.record)
             progress(writer.records, at_most)
-    return Copied(writer.records, aborted, sum(not each for each in held.values()))
+    return Copied(writer.records, aborted, sum(not each for each in held.values()), tuple(damaged))
 
 
 def _digest(record: bytes) -> str | None:
@@ -109,9 +115,10 @@ def _digest(record: bytes) -> str | None:
 
 
 async def _bundle(client: Redis, digest: str, writer: RecordsWriter) -> bool:
+    """Whether the store holds it. Raises DamagedBundle."""
     with reading_the_store():
         raw = cast("bytes | None", await client.get(keys.bundle(digest)))
     if raw is None:
         return False
-    writer.bundle(digest, zlib.decompress(raw))
+    writer.bundle(digest, verified(digest, raw))
     return True

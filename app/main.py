@@ -63,6 +63,8 @@ def create_app() -> FastAPI:
         version=product_version(),
         summary="The next best message for a customer, inside a latency budget, always with the reason.",
         lifespan=lifespan,
+        # A redirect would repeat the caller's `Host`, and Segment's Node client takes a 3xx for delivered.
+        redirect_slashes=False,
     )
     app.state.settings = settings
     app.state.drain = Drain()
@@ -107,6 +109,9 @@ class Application:
         if scope["type"] == "http" and scope["path"] == decide.PATH:
             endpoint: ASGIApp = self._app.state.decide_endpoint
             return endpoint(scope, receive, send)
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            # What can be read can be looked at (RFC 9110, 9.1): balancers probe so. The server leaves the body out.
+            scope = {**scope, "method": "GET"}
         return self._app(scope, receive, send)
 
 

@@ -22,6 +22,8 @@ from typing import BinaryIO, NamedTuple
 
 import ormsgpack
 
+from policy.compile import digest_of
+
 HEAD = b"nextbest records 1\n"
 BUNDLE, RECORD, ABORTED, END = 0, 1, 2, 3
 #: Records that one process decides in one go: some 0.2 s of work.
@@ -105,6 +107,8 @@ def contents(path: Path, limit: int | None = None) -> Contents:
                     in_chunk = 0
             elif kind == BUNDLE:
                 _, digest, canonical = ormsgpack.unpackb(entry)
+                if digest_of(canonical) != digest:
+                    raise RecordsFileError(f"`{path}` holds a bundle that is damaged: copy the log again")
                 bundles[digest] = canonical
             elif kind == ABORTED:
                 aborted.add(ormsgpack.unpackb(entry)[1].hex())

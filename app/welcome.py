@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,22 @@ def wait_until_ready(url: str, within_s: float) -> None:
 
 
 def load(url: str, count: int, seed: int = SEED) -> dict[str, Any]:
-    """Sends `count` demo customers; the same seed gives the same customers, so loading again changes nothing."""
+    """Sends `count` demo customers; the same seed gives the same customers, so loading again changes nothing. Raises
+    OSError and ValueError in words for whoever started it."""
     from app.demo import demo_customers
 
     body = b"".join(json.dumps(customer).encode() + b"\n" for customer in demo_customers(count, seed))
     headers = {"content-type": "application/x-ndjson"}
     request = urllib.request.Request(f"{url}/v1/customers/bulk", body, headers)  # noqa: S310  (http, as told)
-    with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310  (http, as told)
-        answer: dict[str, Any] = json.load(response)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310  (http, as told)
+            answer: dict[str, Any] = json.load(response)
+    except urllib.error.HTTPError as refused:
+        if refused.code != HTTPStatus.UNAUTHORIZED:
+            raise
+        raise PermissionError(
+            "the server asks for keys and the demo sends none: leave NEXTBEST_KEYS_FILE unset"
+        ) from None
     if answer["rejected"]:
         raise ValueError(f"the server refused {len(answer['rejected'])} customers: {answer['rejected'][0]}")
     return answer

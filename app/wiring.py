@@ -22,12 +22,12 @@ from app.admission import Admission
 from app.archiving.layout import GROUPS
 from app.core.features.live import live_features
 from app.core.identity import customer_hash
+from app.ending import end_task
 from app.errors import Problem
 from app.flows.budgets import Budgets
 from app.flows.collect import PROPERTIES_DROPPED, Collector
 from app.flows.control import ControlWatch
 from app.flows.decide import Decider
-from app.flows.ending import end_task
 from app.flows.erase import Erasures
 from app.flows.merge import Merges
 from app.flows.reconcile import Reconciler

@@ -69,6 +69,11 @@ def from_canonical(data: bytes) -> Bundle:
     return _compiled(Documents.model_validate_json(data), data)
 
 
+def digest_of(canonical: bytes) -> str:
+    """The digest of a canonical form: what a bundle is kept, looked up and verified by."""
+    return f"sha256:{hashlib.sha256(canonical).hexdigest()}"
+
+
 def _compiled(documents: Documents, canonical: bytes) -> Bundle:
     """Compiles files that lint has accepted; `canonical` is their canonical form."""
     facts = catalogue.facts(documents)
@@ -86,7 +91,7 @@ def _compiled(documents: Documents, canonical: bytes) -> Bundle:
         name=documents.bundle.name,
         owner=documents.bundle.owner,
         currency=documents.bundle.currency,
-        digest=f"sha256:{hashlib.sha256(canonical).hexdigest()}",
+        digest=digest_of(canonical),
         facts=facts,
         context=catalogue.context(documents),
         rules=tuple(table.rules),

@@ -19,7 +19,7 @@ from app.archiving.datasets import EVENT_SET, Dataset, Prepare, events_as_they_a
 from app.archiving.folder import Folder, published
 from app.archiving.layout import HOUR_MS, Part, hour_of, shards_of_group
 from app.archiving.rows import by_hour
-from app.archiving.tidy import expire, merged, superseded, untidy_hours
+from app.archiving.tidy import expire, tidied, untidy_hours
 from app.store.archive_known import Known
 from app.store.archive_positions import ArchivePositions, Entry, LostGroup, Taken
 
@@ -155,13 +155,7 @@ class Archiver:
             return 0
         hours = await asyncio.to_thread(untidy_hours, self._folder, taken.group, taken.known.tidied_ms, over_ms)
         for hour_ms, parts in hours.items():
-            made = await asyncio.to_thread(merged, self._folder, parts, self._schema)
-            if made is not None:
-                part, table = made
-                staged = await asyncio.to_thread(self._folder.stage, part.path, table, taken.group)
-                await published(taken, staged)
-            for old in await asyncio.to_thread(superseded, self._folder, taken.group, hour_ms):
-                await asyncio.to_thread(self._folder.delete, old.path)
+            await tidied(taken, self._folder, self._schema, hour_ms, parts)
         whole_from_ms = await self._expire(taken, now_ms)
         # The hour before is looked at once more: a stream's ids may run ahead of its clock.
         await taken.keep(replace(taken.known, tidied_ms=over_ms - HOUR_MS, whole_from_ms=whole_from_ms))

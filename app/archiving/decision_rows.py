@@ -99,7 +99,7 @@ def whose(entry: Entry) -> tuple[str, int] | None:
 async def with_bundles(bundles: BundleArchive, read: Mapping[int, list[Entry]]) -> RowsOf:
     """What makes rows of these records. Raises redis errors."""
     digests = {digest for entries in read.values() for entry in entries if (digest := _digest(entry)) is not None}
-    known = {digest: bundle for digest in sorted(digests) if (bundle := await bundles.get(digest)) is not None}
+    known = {digest: bundle for digest in sorted(digests) if (bundle := await bundles.get_readable(digest)) is not None}
     return rows_under(known)
 
 

@@ -9,34 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from app.archiving.draft import Aside, Draft, Staged, Upload
 from app.archiving.layout import STAGING, Part, day_of, parse
 from app.store.archive_positions import LostGroup, Taken
 
-#: Small enough that reading one shard of sixteen passes most of a file over.
-ROWS_A_ROW_GROUP = 32_768
-
-
 #: A file that says which archive it is.
 MARK = "nextbest-archive"
-
-
-class Staged(Protocol):
-    """A file that is written and not yet there."""
-
-    def publish(self) -> None:
-        """Puts it in its place, over what may be there. Raises OSError: it cannot be, or somebody took over."""
-        ...
-
-    def drop(self) -> None:
-        """Forgets it."""
-        ...
 
 
 class Folder:
@@ -68,22 +54,23 @@ class Folder:
 
     def stage(self, path: str, table: pa.Table, group: int) -> Staged:
         """Write a table aside."""
+        draft = self.draft(path, table.schema, group)
+        try:
+            draft.add(table)
+            return draft.finish()
+        except BaseException:
+            draft.drop()  # a disk that is full must not fill up with halves
+            raise
+
+    def draft(self, path: str, schema: pa.Schema, group: int) -> Draft:
+        """Begin to write a file aside, table by table. Of an object store it is held in memory, compressed."""
         if not self.local:
             sink = pa.BufferOutputStream()
-            _write(table, sink)
-            return _Upload(self, path, sink.getvalue())
+            return Draft(sink, schema, Upload(self.put, path, sink.getvalue))
         self._made += 1
         aside = Path(self.root, _staging(group), f"{os.getpid()}-{id(self):x}-{self._made}.tmp")
         aside.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with aside.open("wb") as file:
-                _write(table, file)
-                file.flush()
-                os.fsync(file.fileno())
-        except BaseException:
-            aside.unlink(missing_ok=True)  # a disk that is full must not fill up with halves
-            raise
-        return _Aside(aside, Path(self.root, path))
+        return Draft(aside.open("wb"), schema, Aside(aside, Path(self.root, path)))
 
     def clear(self, group: int) -> None:
         """Delete what was put aside for a group: by somebody who died, or lost the lease."""
@@ -123,6 +110,12 @@ class Folder:
             with self.filesystem.open_input_file(self._whole(path)) as source, pq.ParquetFile(source) as file:
                 return file.read(how.get("columns"))
         return pq.read_table(self._whole(path), filesystem=self.filesystem, partitioning=None, **how)
+
+    def tables(self, path: str) -> Iterator[pa.Table]:
+        """A file's rows, row group by row group: one is in memory."""
+        with self.filesystem.open_input_file(self._whole(path)) as source, pq.ParquetFile(source) as file:
+            for number in range(file.num_row_groups):
+                yield file.read_row_group(number, use_threads=False)  # each thread would keep memory for itself
 
     def mark(self) -> str | None:
         """Which archive this folder holds; None: none that was begun."""
@@ -180,47 +173,5 @@ async def published(taken: Taken, staged: Staged) -> None:
         raise LostGroup from error
 
 
-class _Aside:
-    def __init__(self, aside: Path, place: Path) -> None:
-        self._aside = aside
-        self._place = place
-
-    def publish(self) -> None:
-        self._place.parent.mkdir(parents=True, exist_ok=True)
-        self._aside.rename(self._place)
-        # Group, hour, day, dataset, archive: any of these folders may be new.
-        for folder in (self._place.parent, *self._place.parents[1:5]):
-            _sync(folder)
-
-    def drop(self) -> None:
-        self._aside.unlink(missing_ok=True)
-
-
-class _Upload:
-    def __init__(self, folder: Folder, path: str, content: pa.Buffer) -> None:
-        self._folder = folder
-        self._path = path
-        self._content = content
-
-    def publish(self) -> None:
-        self._folder.put(self._path, self._content)
-
-    def drop(self) -> None:
-        self._content = None
-
-
 def _staging(group: int) -> str:
     return f"{STAGING}/group-{group:02d}"
-
-
-def _write(table: pa.Table, sink: Any) -> None:
-    pq.write_table(table, sink, compression="zstd", row_group_size=ROWS_A_ROW_GROUP)
-
-
-def _sync(folder: Path) -> None:
-    """A name is on the disk when its folder is."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -33,6 +33,8 @@ def records(
     typer.echo(f"{copied.records} records in {file}, {copied.aborted} requests marked as never answered")
     if copied.bundles_missing:
         typer.echo(f"{copied.bundles_missing} bundles of these records are no longer in the store", err=True)
+    for each in copied.damaged:
+        typer.echo(each, err=True)
 
 
 def replay(

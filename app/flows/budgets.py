@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from app.core.decision.commit import Committed, NewContact, Outcome, Unknown
 from app.core.decision.limits import SEND_WITHIN_MS
-from app.flows.ending import end_task
+from app.ending import end_task
 from policy.bundle import Budget, Bundle, Placement
 from policy.calendar import period
 from policy.control import Control

@@ -52,7 +52,7 @@ class Tally:
     """What became of a request's events."""
 
     accepted: int = 0
-    passed: int = 0  # events that the bundle does not declare
+    passed: int = 0  # events that the bundle does not declare; whom they link is kept
     properties_dropped: int = 0
     rejected: list[Rejected] = field(default_factory=list)
 
@@ -70,7 +70,10 @@ class Pile:
         self.tally.properties_dropped += judged.properties_dropped
         if isinstance(judged.result, Collected):
             self.events.append(judged.result)
-            self.tally.accepted += 1
+            if judged.links_alone:
+                self.tally.passed += 1
+            else:
+                self.tally.accepted += 1
         elif isinstance(judged.result, Letter):
             self.put_aside(place, judged.result)
         else:

@@ -16,7 +16,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from app.core.features.watermarks import NO_WATERMARKS
-from app.flows.ending import end_task
+from app.ending import end_task
 from policy.control import STALE_AFTER_S, Control
 
 if TYPE_CHECKING:  # handed in by the composition root

@@ -24,8 +24,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from app.core.erasure import DONE_WITHIN_MS, FOR_EVER, Erased, Job, Step, Taken
+from app.ending import end_task
 from app.errors import Problem
-from app.flows.ending import end_task
 
 if TYPE_CHECKING:  # handed in by the composition root
     from app.flows.merge import Merges
@@ -109,7 +109,7 @@ class Erasures:
             try:
                 await self._all_steps(jobs)
             finally:
-                holding.cancel()
+                await end_task(holding)
         return len(jobs)
 
     async def finish(self, job: Job) -> Job:

@@ -33,8 +33,8 @@ from app.core.identity_graph import (
     owner_of,
     shared_customer,
 )
+from app.ending import end_task
 from app.errors import Problem
-from app.flows.ending import end_task
 
 if TYPE_CHECKING:  # handed in by the composition root
     from app.flows.merge import Merges

@@ -24,8 +24,8 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
+from app.ending import end_task
 from app.errors import Problem
-from app.flows.ending import end_task
 
 if TYPE_CHECKING:  # handed in by the composition root
     from app.store.merge import Merge, MergeStore

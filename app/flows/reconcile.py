@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from app.core.decision.commit import Committed, Intent
-from app.flows.ending import end_task
+from app.ending import end_task
 
 if TYPE_CHECKING:
     from app.store.decisions import DecisionStore

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from app.core.features.unfilled import lacking, wanted_of, whole_from_ms
-from app.flows.ending import end_task
+from app.ending import end_task
 
 if TYPE_CHECKING:  # handed in by the composition root
     from app.core.features.unfilled import Noted

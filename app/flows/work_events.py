@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from app.core.events.event import Collected
 from app.core.features.chunk import Chunk, Results, ids_of
 from app.core.features.working import work
+from app.ending import end_task
 from app.errors import Problem
 from app.flows.share_shards import ShardShare
 
@@ -103,8 +104,7 @@ class EventWorker:
         try:
             await self._keep_working(stopped)
         finally:
-            tending.cancel()
-            await asyncio.wait([tending])
+            await end_task(tending)
             try:
                 await self.leave()
             except Exception as error:  # then the leases end by themselves

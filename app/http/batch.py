@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
-from starlette.datastructures import Headers, State
+from starlette.datastructures import State
 from starlette.types import Message, Receive, Scope, Send
 
 from app.admission import Rank
@@ -25,6 +25,7 @@ from app.flows.batch import LINE_BYTES_MAX, Batch
 from app.flows.pace import Pace
 from app.http.decide import new_request_id
 from app.http.decide_body import EXAMPLE, GPC_HEADER, GPC_ON, BatchLine, parse_line
+from app.http.ndjson import NDJSON, check_content
 from app.http.openapi import GPC_PARAMETER, PROBLEM_SCHEMA, problems, request_body
 from app.http.unsubscribe_links import LinksOfHost
 from app.spool import Spool, Untaken
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from app.services import Services
 
 PATH = "/v1/decide/batch"
-NDJSON = "application/x-ndjson"
 #: Batches at once in a process. More would not be faster, since all share one pace, and each may fill its spool.
 BATCHES_MAX = 4
 #: A batch takes minutes, and whoever sends one is in no hurry.
@@ -45,8 +45,6 @@ RETRY_AFTER_S = 10
 UNTAKEN_S = 30.0
 #: How soon a stop is noticed while nothing comes.
 LOOK_EVERY_S = 0.2
-#: What cannot be lines of JSON. Everything else may be: tools send `text/plain`, or what they send by default.
-NOT_LINES = ("multipart/", "image/", "audio/", "video/", "text/html", "text/xml", "text/csv", "application/xml")
 
 LINE_PROBLEM: dict[str, Any] = {
     **PROBLEM_SCHEMA,
@@ -268,15 +266,6 @@ async def decide_batch(request: Request) -> Response:
     gpc = request.headers.get(GPC_HEADER.decode()) == GPC_ON.decode()
     links = state.decide_endpoint.links.of(request.headers.get("host", "").encode("latin-1"))
     return AnswerStream(state.services, pace_of(state), lambda: state.drain.begun, gpc, links)
-
-
-def check_content(headers: Headers) -> None:
-    """Raises `Problem` for what cannot be lines of JSON."""
-    kind = headers.get("content-type", "").strip().lower()
-    if kind.startswith(NOT_LINES):
-        raise Problem("unsupported_media_type", f"send newline-delimited JSON, as `{NDJSON}`")
-    if headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise Problem("unsupported_media_type", "send the body without a content encoding")
 
 
 def pace_of(state: State) -> Pace:

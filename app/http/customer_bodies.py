@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -14,10 +14,12 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     TypeAdapter,
     ValidationError,
     model_validator,
 )
+from pydantic_core.core_schema import CoreSchema, UnionSchema
 
 from app.core.customers import AttributeChecker, ConsentChange, CustomerWrite, Mistake, scalar_text
 from app.core.events.masking import names_somebody
@@ -148,8 +150,19 @@ class CustomerBody(BaseModel):
     why: Why | None = None
 
 
+class OneRefusal:
+    """Says once what a member with several forms may be, instead of once a form under pydantic's own names for them."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        found = cast(UnionSchema, handler(source))
+        found["custom_error_type"] = "no_reference"
+        found["custom_error_message"] = f"expected the customer's key, or an object with one of {', '.join(KINDS)}"
+        return found
+
+
 Reference = Annotated[
     str | Annotated[dict[Kind, str], Field(min_length=1, max_length=1)],
+    OneRefusal(),
     Field(description="The key, or one alias: `user_id`, `anonymous_id`, `email_sha256`, `phone_sha256`, `external`."),
 ]
 

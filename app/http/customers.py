@@ -21,6 +21,7 @@ from app.http import customer_bodies as bodies
 from app.http.customer_examples import BULK, CONSENT, CUSTOMER, HISTORY, SUPPRESSION, TALLY, VIEW, WRITTEN, answer
 from app.http.customer_view import history_view, iso, masked_view
 from app.http.feature_view import features_view
+from app.http.ndjson import NDJSON, check_content
 from app.http.openapi import problems, request_body
 from app.store.customer_reads import CustomerReader
 from app.store.customers import CustomerStore, Written
@@ -55,10 +56,14 @@ WRITES = (*ALWAYS, "malformed_json", "payload_too_large", "future_time", "durabi
     summary="Write many customers",
     description="Newline-delimited JSON, one customer a line, of at most 64 KiB. Good lines are written in order, bad "
     "ones are listed (the first 1,000). Repeating an import is harmless.",
-    openapi_extra=request_body(bodies.CustomerLine, {"two customers": BULK}, "application/x-ndjson"),
-    responses={**answer("How many lines were written, and which were not", TALLY), **problems("store_unavailable")},
+    openapi_extra=request_body(bodies.CustomerLine, {"two customers": BULK}, NDJSON),
+    responses={
+        **answer("How many lines were written, and which were not", TALLY),
+        **problems("unsupported_media_type", "store_unavailable"),
+    },
 )
 async def write_customers(request: Request) -> Response:
+    check_content(request.headers)
     services = request.app.state.services
     check = bodies.Checker(services.bundle, services.hash_key).line
     tally = await import_customers(request.stream(), check, customer_store(request).write_many)

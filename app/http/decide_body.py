@@ -18,6 +18,7 @@ from app.core.identity import Alias, Refusal, resolve_reference
 from app.core.keeping import MATRIX_NAME, identity_handling
 from app.errors import Problem
 from app.http import places
+from app.http.customer_bodies import OneRefusal
 from app.http.customer_bodies import parse as validated
 from app.http.problems import shown_name
 from policy.bundle import Bundle, ContextField, Placement
@@ -35,7 +36,7 @@ class DecideBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)  # `"40"` is no number, and `"yes"` no truth value
 
-    customer: str | dict[str, str] = Field(
+    customer: Annotated[str | dict[str, str], OneRefusal()] = Field(
         description="The key, or one alias: `user_id`, `anonymous_id`, `email_sha256`, `phone_sha256`, `external`."
     )
     placements: Annotated[list[str], Field(min_length=1, max_length=PLACEMENTS_MAX)] = Field(

@@ -87,7 +87,7 @@ class CollectedAnswer(BaseModel):
     """What became of the events of a request."""
 
     accepted: int = Field(description="Durable. Repeats of an earlier one are dropped later.")
-    undeclared: int = Field(description="Events that the bundle does not declare: passed over.")
+    undeclared: int = Field(description="Events that the bundle does not declare: passed over. Whom they link is kept.")
     properties_dropped: int = Field(description="Properties that the bundle does not declare.")
     rejected: list[RejectedEvent] = Field(description="Put aside with the reason; the first 1,000.")
 

@@ -18,7 +18,7 @@ from app.errors import PROBLEMS, Problem
 
 logger = logging.getLogger(__name__)
 
-METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
 #: Told the code of each problem that leaves; the metrics count them.
 OnProblem = Callable[[str], None]
@@ -90,13 +90,15 @@ def problem_of_status(status: int) -> Problem:
 
 
 def _allowed(request: Request) -> list[str]:
-    """Every method that the path knows (RFC 9110, 15.5.6): the framework names those of one of its routes."""
+    """Every method that the path knows (RFC 9110, 15.5.6): the framework names those of one of its routes. What knows
+    GET knows HEAD (`app.main`)."""
     routes, scope = request.app.routes, request.scope
-    return [
+    known = {
         method
         for method in METHODS
         if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
-    ]
+    }
+    return sorted(known | {"HEAD"} if "GET" in known else known)
 
 
 def _path(location: Sequence[str | int]) -> str:

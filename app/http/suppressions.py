@@ -11,6 +11,7 @@ from app.flows.import_customers import import_customers
 from app.http import customer_bodies as bodies
 from app.http.customer_examples import TALLY, answer
 from app.http.customers import customer_store, every_scope, json_response
+from app.http.ndjson import NDJSON, check_content
 from app.http.openapi import problems, request_body
 from app.store.suppression_lists import SuppressionLists, SuppressionWrite
 from policy.bundle import Bundle
@@ -54,10 +55,14 @@ class LineChecker:
     description="Newline-delimited JSON, one stop a line. `customer` is a key, or one alias such as `email_sha256`: of "
     "one that is linked to nobody the stop is kept, and holds for whoever turns out to be behind it. Repeating is "
     "harmless: a stop that is there stays as it was first said.",
-    openapi_extra=request_body(SuppressionLine, {"two stops": LINES}, "application/x-ndjson"),
-    responses={**answer("How many lines were written, and which were not", TALLY), **problems("store_unavailable")},
+    openapi_extra=request_body(SuppressionLine, {"two stops": LINES}, NDJSON),
+    responses={
+        **answer("How many lines were written, and which were not", TALLY),
+        **problems("unsupported_media_type", "store_unavailable"),
+    },
 )
 async def write_suppressions(request: Request) -> Response:
+    check_content(request.headers)
     services: Any = request.app.state.services
     lists = SuppressionLists(customer_store(request))
     tally = await import_customers(request.stream(), LineChecker(services.bundle).line, lists.write_many)

@@ -81,8 +81,6 @@ FORMS = {
     response_model=None,
 )
 @router.get("/v1/unsubscribe/{token}/", include_in_schema=False, response_model=None)
-@router.head("/v1/unsubscribe/{token}", include_in_schema=False, response_model=None)
-@router.head("/v1/unsubscribe/{token}/", include_in_schema=False, response_model=None)
 async def show_preferences(request: Request, token: Token) -> Response:
     try:
         link = _opened(request, token)

@@ -72,7 +72,6 @@ Name = Annotated[str, Path(examples=["sendgrid"], description="One of " + ", ".j
     responses={**answered(KnownProvider, "It can, once it is configured", None), **problems("not_found")},
     response_model=None,
 )
-@router.head("/v1/webhooks/{provider}", include_in_schema=False)
 async def look(provider: Name) -> Response:
     """Consoles of providers look with GET or HEAD before they take an address (Mandrill does)."""
     return _json({"provider": _known(provider).name})

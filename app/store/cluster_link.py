@@ -19,10 +19,11 @@ from typing import Any, cast
 
 from hiredis import ReplyError
 
+from app.ending import end_task
 from app.store.addresses import parse
 from app.store.cluster_call import Part, in_order
 from app.store.cluster_map import ClusterMap, Place, ask_for_slots, slots_at
-from app.store.node_link import NodeLink, OnConnect, ended, within
+from app.store.node_link import NodeLink, OnConnect, within
 from app.store.resp import pack
 from app.store.slots import ANY, Redirect, Words, commands_of, slot_of
 from app.store.tls import in_words
@@ -51,6 +52,8 @@ class ClusterLink:
         self._on_connect = on_connect
         self._nodes: dict[Place, NodeLink] = {}
         self._used_s: dict[Place, float] = {}  # when a server without slots was last of use
+        #: Servers without slots that ASK pointed to: they are written to, and must know scripts.
+        self._getting: dict[Place, NodeLink] = {}
         self._map: ClusterMap[NodeLink] = ClusterMap()
         self._known: list[Place] = list(self._address.nodes)  # whom to ask for the map
         self._changed = asyncio.Event()
@@ -99,7 +102,7 @@ class ClusterLink:
             return
         self.last_error = "the link was closed"
         self._usable.clear()
-        await ended(self._task)
+        await end_task(self._task)
         self._task = None
         await asyncio.gather(*self._endings, *(node.close() for node in self._nodes.values()))
         self._nodes.clear()
@@ -131,7 +134,7 @@ class ClusterLink:
     async def _spread(self, commands: list[Words], slots: list[int | None], deadline: float) -> list[Any]:
         """Ask several servers, and put their replies in the order of the commands."""
         owners = [None if slot is None else self._map.owner(slot) for slot in slots]
-        everyone = tuple(dict.fromkeys(self._map.owners))
+        everyone = tuple(dict.fromkeys((*self._map.owners, *self._getting.values())))
         first = next((each for each in owners if each is not None), None) or next(
             (each for each in everyone if each.wire is not None), None
         )
@@ -165,7 +168,11 @@ class ClusterLink:
     def pointed(self, redirect: Redirect, slot: int | None, asked: NodeLink) -> NodeLink:
         """The server that a redirection names. MOVED says where the slot is from now on."""
         host = redirect.host or (asked.peer[0] if asked.peer else "")
-        node = self._node((host, redirect.port))
+        place = (host, redirect.port)
+        node = self._node(place)
+        if redirect.kind == "ASK":
+            self._used_s[place] = time.monotonic()
+            self._getting[place] = node
         if redirect.kind == "MOVED" and slot is not None:
             self._map.move(slot, node)
             self._changed.set()
@@ -204,6 +211,9 @@ class ClusterLink:
                 ending = self._loop.create_task(self._nodes.pop(place).close())
                 self._endings.add(ending)
                 ending.add_done_callback(self._endings.discard)
+        self._getting = {
+            place: node for place, node in self._getting.items() if place in self._nodes and place not in primaries
+        }
 
     async def _slots(self) -> Sequence[tuple[int, int, Place, list[Place]]]:
         trouble: Exception = StoreDown("no server of the cluster can be reached", sent=False)

@@ -137,7 +137,7 @@ class ExportReads:
 
     async def _record(self, raw: bytes) -> Record | UnreadableRecord | None:
         try:
-            bundle = await self._bundles.get(bundle_digest_of(raw))
+            bundle = await self._bundles.get_readable(bundle_digest_of(raw))
             return None if bundle is None else decode(raw, bundle)
         except UnreadableRecord as error:
             return error

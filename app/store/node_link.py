@@ -17,6 +17,7 @@ from typing import Any, cast
 from hiredis import ReplyError
 from redis.asyncio.connection import AbstractConnection, SSLConnection
 
+from app.ending import end_task
 from app.store.clients import open_pool
 from app.store.resp import pack
 from app.store.tls import in_words
@@ -105,7 +106,7 @@ class NodeLink:
             return
         self.wire, self.last_error = None, "the link was closed"  # an end we asked for is no disconnect
         self._usable.clear()
-        await ended(self._task)
+        await end_task(self._task)
         self._task = None
 
     # Keeping connected
@@ -177,15 +178,6 @@ async def within(timeout_s: float, event: asyncio.Event) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
             await event.wait()
-
-
-async def ended(task: asyncio.Task[None]) -> None:
-    """Cancel a task that speaks to a store through redis-py, and wait until it has ended."""
-    while not task.done():
-        # More than once: before Python 3.12 `wait_for`, with which redis-py sends, swallows a cancellation that comes
-        # as it ends (https://github.com/python/cpython/issues/86296).
-        task.cancel()
-        await asyncio.wait([task], timeout=0.05)
 
 
 async def _take_over(connection: AbstractConnection, wire: Wire) -> None:

@@ -77,7 +77,7 @@ class Sendings:
         whom it concerns."""
         try:
             logged = await self._log.find(decision)
-            bundle = None if logged is None else await self._bundles.get(bundle_digest_of(logged.raw))
+            bundle = None if logged is None else await self._bundles.get_readable(bundle_digest_of(logged.raw))
             if logged is None or bundle is None:
                 return None
             record = decode(logged.raw, bundle)

@@ -12,8 +12,9 @@ import contextlib
 
 from redis.exceptions import RedisError
 
+from app.ending import end_task
 from app.store.clients import ASK_EVERY_S, SentinelPool
-from app.store.node_link import NodeLink, ended
+from app.store.node_link import NodeLink
 
 
 class SentinelLink(NodeLink):
@@ -28,7 +29,7 @@ class SentinelLink(NodeLink):
 
     async def close(self) -> None:
         if self._watching is not None:
-            await ended(self._watching)
+            await end_task(self._watching)
             self._watching = None
         await super().close()
         await self._pool.disconnect()

@@ -41,6 +41,7 @@ def main(
     ] = USUAL.keyed,
     events: Annotated[float, typer.Option(min=0, help="Events a customer and day.")] = USUAL.events_a_day,
     sends: Annotated[float, typer.Option(min=0, help="Sends a customer and day.")] = USUAL.sends_a_day,
+    outcomes: Annotated[float, typer.Option(min=0, help="Outcomes that an ESP tells of a send.")] = USUAL.outcomes,
     log_minutes: Annotated[
         float, typer.Option(min=0, help="Minutes that the archiver may be away.")
     ] = USUAL.log_minutes,
@@ -51,8 +52,9 @@ def main(
         publish()
         return
     wanted = Wanted(
-        customers, decisions, busy=busy, keyed=keyed, events_a_day=events, sends_a_day=sends, log_minutes=log_minutes
-    )
+        customers, decisions, busy=busy, keyed=keyed, events_a_day=events, sends_a_day=sends, outcomes=outcomes,
+        log_minutes=log_minutes,
+    )  # fmt: skip
     shown = Table(show_header=False)
     for what, how in in_words(wanted, needed(wanted)):
         shown.add_row(what, how)

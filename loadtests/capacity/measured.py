@@ -23,16 +23,20 @@ STORE_US = Measured(102, "µs of store CPU a decision", "docs/performance.md, 60
 WORKER_US = Measured(42, "µs of worker CPU an event", "docs/workers.md, 5,000 events/s")
 EVENT_STORE_US = Measured(17, "µs of store CPU an event", "docs/workers.md, 5,000 events/s")
 
-#: Bytes below that say so are of `python -m loadtests.capacity.measure`, 24 November 2026, Valkey 9.1.2.
+#: Bytes below that say so are of `python -m loadtests.capacity.measure`, 25 November 2026, Valkey 9.1.2.
 _HERE = "loadtests.capacity.measure"
-CUSTOMER_BYTES = Measured(602, "store bytes a customer: 21 attributes, 2 consents and their history", _HERE)
+CUSTOMER_BYTES = Measured(608, "store bytes a customer: 21 attributes, 2 consents and their history", _HERE)
 LEDGER_BYTES = Measured(416, "store bytes of a ledger of ten contacts", "docs/performance.md, memory")
 FEATURE_BYTES = Measured(922, "store bytes of an active customer's 12 features", "docs/performance.md, Events")
 SENT_BYTES = Measured(89, "store bytes by which a send is found for 35 days", _HERE)
-KEYED_BYTES = Measured(884, "store bytes of an answer kept for a day under its Idempotency-Key", _HERE)
+MAIL_BYTES = Measured(106, "store bytes by which an ESP's id of a mail is found for 35 days", _HERE)
+KNOWN_BYTES = Measured(134, "store bytes of what is known of a send, once an ESP tells of it, for 35 days", _HERE)
+KNOWN_OUTCOME_BYTES = Measured(50, "more with each outcome that is told of it", _HERE)
+OUTCOME_BYTES = Measured(77, "bytes of an outcome in its stream", _HERE)
+KEYED_BYTES = Measured(882, "store bytes of an answer kept for a day under its Idempotency-Key", _HERE)
 REPEAT_BYTES = Measured(8.8, "store bytes to know an event's repeat for 72 h", "docs/performance.md, Events")
-RECORD_BYTES = Measured(1_022, "bytes of a record in the decision log", _HERE)
-TO_STORE_BYTES = Measured(1_914, "bytes to the store a decision", _HERE)
-FROM_STORE_BYTES = Measured(738, "bytes from the store a decision", _HERE)
-ARCHIVE_BYTES = Measured(180, "archive bytes a decision", _HERE)
+RECORD_BYTES = Measured(945, "bytes of a record in the decision log", _HERE)
+TO_STORE_BYTES = Measured(1_578, "bytes to the store a decision", _HERE)
+FROM_STORE_BYTES = Measured(678, "bytes from the store a decision", _HERE)
+ARCHIVE_BYTES = Measured(178, "archive bytes a decision", _HERE)
 EVENT_ARCHIVE_BYTES = Measured(36, "archive bytes an event", "docs/archive.md")

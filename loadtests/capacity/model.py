@@ -11,6 +11,8 @@ DAY_S = 86_400
 GIB = 1024**3
 #: Sends are found by their ids for so long (`DECISION_TTL_S`), and repeats of events known (`docs/events.md`).
 SENT_DAYS, REPEAT_DAYS = 35, 3
+#: What the outcome streams may hold (`NEXTBEST_OUTCOME_STREAM_BYTES`): archived or not, they are trimmed beyond it.
+OUTCOME_STREAM_BYTES = GIB // 4
 #: A node at 60 % of its peak has a p99 of some milliseconds (docs/performance.md). A primary has one thread, shares its
 #: core with the kernel's work for it, and must catch up after a failover: half.
 NODE_SHARE, PRIMARY_SHARE = 0.6, 0.5
@@ -32,6 +34,7 @@ class Wanted:
     events_a_day: float = 5.0  # a customer
     events_peak: float = 4.0  # the busiest moment over the day's mean
     sends_a_day: float = 0.5  # a customer
+    outcomes: float = 2.0  # that an ESP tells of a send: it was delivered, and every other one was opened and clicked
     log_minutes: float = 10.0  # of decisions at the busiest moment that wait in the store while the archiver is away
 
 
@@ -72,11 +75,14 @@ def needed(wanted: Wanted) -> Needed:
     decisions_day = wanted.decisions_s * wanted.busy * DAY_S
     events_day = wanted.customers * wanted.events_a_day
     events_s = events_day / DAY_S * wanted.events_peak
+    known = m.MAIL_BYTES.value + m.KNOWN_BYTES.value + wanted.outcomes * m.KNOWN_OUTCOME_BYTES.value
     sends_day = min(wanted.customers * wanted.sends_a_day, decisions_day)
     memory = {
         "customers": wanted.customers * (m.CUSTOMER_BYTES.value + m.LEDGER_BYTES.value),
         "features": wanted.customers * m.FEATURE_BYTES.value,
         "sends of 35 days": sends_day * SENT_DAYS * m.SENT_BYTES.value,
+        "what became of sends of 35 days": sends_day * SENT_DAYS * known if wanted.outcomes else 0.0,
+        "outcome streams": min(OUTCOME_STREAM_BYTES, sends_day * SENT_DAYS * wanted.outcomes * m.OUTCOME_BYTES.value),
         "idempotency": decisions_day * wanted.keyed * m.KEYED_BYTES.value,
         "repeats of events": events_day * REPEAT_DAYS * m.REPEAT_BYTES.value,
         "decision log": wanted.decisions_s * wanted.log_minutes * 60 * m.RECORD_BYTES.value,

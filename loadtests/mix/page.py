@@ -62,7 +62,7 @@ def _goals(goals: Sequence[Goal]) -> str:
     tables = []
     for name, some in groupby(goals, lambda goal: goal.what.partition(": ")[0] if ": " in goal.what else "both ends"):
         rows = [(goal.what.partition(": ")[2] or goal.what, goal.wanted, goal.found, WORDS[goal.met]) for goal in some]
-        tables.append(_table(name, ("", "wanted", "found", "verdict"), rows))
+        tables.append(table(name, ("", "wanted", "found", "verdict"), rows))
     return '<div class="goals">' + "".join(tables) + "</div>"
 
 
@@ -139,7 +139,7 @@ def _steps(endpoint: Endpoint, steps: Sequence[Step]) -> str:
     ]
     failures = ", ".join(f"{count:,} × {what}" for what, count in endpoint.failures.items()) or "none"
     head = ("step", "planned/s", "due/s", "good/s", "p50 ms", "p99 ms", "p99.9 ms", "requests", "errors")
-    return _table(f"By step. Failures in the whole run: {failures}.", head, rows)
+    return table(f"By step. Failures in the whole run: {failures}.", head, rows)
 
 
 def _rungs(steps: Sequence[Step], rungs: Sequence[dict[str, int]]) -> str:
@@ -151,12 +151,13 @@ def _rungs(steps: Sequence[Step], rungs: Sequence[dict[str, int]]) -> str:
         total = sum(each.values())
         shares = (f"{each.get(name, 0):,} ({each.get(name, 0) / total:.1%})" if total else "–" for name in names)
         rows.append((step.name, *shares))
-    return _table(
+    return table(
         "How far down the ladder decisions came from, single ones and lines of batches", ("step", *names), rows
     )
 
 
-def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """With a caption. The first cell of a row names it."""
     top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
     lines = "".join(
         f'<tr><th scope="row">{escape(row[0])}</th>'

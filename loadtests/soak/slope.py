@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 #: Neighbours in time are alike, which would make a line through single looks look surer than it is: it goes through the
-#: means of so many stretches instead.
+#: medians of so many stretches instead. A peak that passes is no growth; one that stays moves the medians.
 STRETCHES = 20
 T_18 = 2.101  # Student's t for 18 degrees of freedom, two-sided 95 %
 
@@ -33,7 +33,7 @@ def slope(looks: Sequence[tuple[float, float]]) -> Slope:
         raise ValueError(f"{len(looks)} looks are too few for {STRETCHES} stretches")
     stretches = np.array_split(np.array(looks, dtype=float), STRETCHES)
     at = np.array([stretch[:, 0].mean() for stretch in stretches])
-    value = np.array([stretch[:, 1].mean() for stretch in stretches])
+    value = np.array([np.median(stretch[:, 1]) for stretch in stretches])
     seconds = looks[-1][0] - looks[0][0]
     spread = ((at - at.mean()) ** 2).sum()
     a_second = ((at - at.mean()) * (value - value.mean())).sum() / spread

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from app.store.clients import CONNECTIONS_MAX
 from loadtests.mix.chart import Axis, Series, chart
 from loadtests.mix.findings import Findings
 from loadtests.mix.page import figure
@@ -13,8 +14,11 @@ from loadtests.soak.watch import STORE, Watch
 
 #: A process that is warm may grow by this share over the run, and by no more. The interval has to be within it.
 GROWTH = 0.05
-#: A pool that meets one burst more than before holds a connection more from then on. A leak is more than these an hour.
-SOME_CONNECTIONS = 3
+#: A pool opens a connection, and so a file, whenever more come at once than ever before, and keeps it: a few an hour. A
+#: leak of one in ten minutes is more.
+SOME_CONNECTIONS = 5
+#: Of one name: a pool at its bound, and a link beside it that bears the same name.
+CONNECTIONS_A_NAME = CONNECTIONS_MAX + 1
 P99_RATIO = 1.1
 #: What is shorter shows caches that fill, not leaks; and its p99 is that of a few seconds.
 LEAST_MINUTES = 10.0
@@ -30,19 +34,29 @@ def growth_goals(watch: Watch, minutes: float) -> list[Goal]:
     ]
     for what, looks in (("server: open files", watch.open_files), ("store: connections", watch.store_clients)):
         goals.append(flatness(what, "", looks, minutes, SOME_CONNECTIONS))
-    return goals
+    return [*goals, bounded(watch.most_clients)]
+
+
+def bounded(most: Mapping[str, int]) -> Goal:
+    """Whether connections to the store stayed within what a pool may hold. `most`: at once, by name."""
+    named = {name: number for name, number in most.items() if name}  # the others are who looks
+    found = ", ".join(f"{name} {number}" for name, number in sorted(named.items())) or "nobody was connected"
+    met = max(named.values()) <= CONNECTIONS_A_NAME if named else None
+    return Goal(what="store: connections at once", wanted=f"≤ {CONNECTIONS_A_NAME} of a name", found=found, met=met)
 
 
 def flatness(what: str, unit: str, looks: Sequence[tuple[float, float]], minutes: float, some: float = 0.0) -> Goal:
-    """Of one series, once it is warm. `some`: growth that is none, whatever the mean."""
+    """Of one series, once it is warm. `some`: growth that is none, whatever the mean. Met: it surely grows by no more
+    than it may. Missed: it surely grows, and maybe by more. Not shown: too noisy to say either."""
     wanted = f"grows ≤ {GROWTH:.0%}" + (f" or {some:g}" if some else "")
     warm = [look for look in looks if look[0] >= looks[-1][0] * WARM_SHARE]
     if len(warm) < 2 * STRETCHES:
         return Goal(what=what, wanted=wanted, found=f"{len(warm)} looks are too few", met=None)
-    line = slope(warm)
+    line, peak = slope(warm), max(value for _, value in looks)
     words = f"{line.growth:+.1f} [{line.low:+.1f}, {line.high:+.1f}] of {line.mean:.1f} {unit}".strip()
+    met = True if line.flat(GROWTH, some) else False if line.low > 0 else None
     return Goal(
-        what=what, wanted=wanted, found=words, met=line.flat(GROWTH, some) if minutes >= LEAST_MINUTES else None
+        what=what, wanted=wanted, found=f"{words}, {peak:.0f} at most", met=met if minutes >= LEAST_MINUTES else None
     )
 
 

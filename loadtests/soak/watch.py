@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 
 import psutil
@@ -14,6 +15,8 @@ MIB = 2**20
 #: Which process is what, by a word of its command line; whatever else there is belongs to the server.
 ROLES = {"valkey-server": "store", "redis-server": "store", "app.worker": "event worker", "app.archive": "archiver"}
 SERVER, STORE = "server", "store"
+#: A fork of the store that writes its file anew shares its pages, and is gone in seconds: counted, it would be a leak.
+COPIES = ("aof-rewrite", "rdb-bgsave")
 
 
 @dataclass(slots=True)
@@ -25,6 +28,7 @@ class Watch:
     memory_mib: dict[str, list[tuple[float, float]]] = field(default_factory=dict)  # resident, by role
     open_files: list[tuple[float, float]] = field(default_factory=list)  # of all but the store; sockets are among them
     store_clients: list[tuple[float, float]] = field(default_factory=list)
+    most_clients: Counter[str] = field(default_factory=Counter)  # at once, by the name that a connection gave itself
     _began: float = field(default_factory=time.monotonic)
     _next: float = 0.0
 
@@ -39,10 +43,11 @@ class Watch:
             self.memory_mib.setdefault(role, []).append((at, mib))
         self.open_files.append((at, files))
         try:
-            clients = float(self.on.store.info("clients")["connected_clients"])
+            names = Counter(str(each["name"]) for each in self.on.store.client_list())
         except redis.RedisError:  # one look less
             return
-        self.store_clients.append((at, clients))
+        self.store_clients.append((at, float(names.total())))
+        self.most_clients |= names
 
     def _held(self) -> tuple[dict[str, float], int]:
         memory: dict[str, float] = {}
@@ -50,7 +55,10 @@ class Watch:
         top = self.on.server.process
         for process in [top, *top.children(recursive=True)]:
             try:
-                role = _role(process.cmdline())
+                command = " ".join(process.cmdline())
+                if any(word in command for word in COPIES):
+                    continue
+                role = _role(command)
                 memory[role] = memory.get(role, 0.0) + process.memory_info().rss / MIB
                 files += 0 if role == STORE else process.num_fds()
             except psutil.NoSuchProcess:  # ended between the listing and the look
@@ -58,6 +66,5 @@ class Watch:
         return memory, files
 
 
-def _role(command: list[str]) -> str:
-    words = " ".join(command)
-    return next((role for word, role in ROLES.items() if word in words), SERVER)
+def _role(command: str) -> str:
+    return next((role for word, role in ROLES.items() if word in command), SERVER)

@@ -120,7 +120,7 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def valkey(directory: Path, core: int) -> Iterator[tuple[redis.Redis, str]]:
-    """An empty store with the durability that the embedded one has by default: append-only file, synced each second.
+    """An empty store with the settings that the embedded one has by default: append-only file, synced each second.
 
     On TCP, because Feast speaks nothing else; so all pay the same for the way to the store.
     """
@@ -133,6 +133,7 @@ def valkey(directory: Path, core: int) -> Iterator[tuple[redis.Redis, str]]:
         "appendonly": "yes",
         "appendfsync": "everysec",
         "maxmemory-policy": "noeviction",
+        "stream-node-max-bytes": "16384",
     }
     command = [server_binary(), *(part for key, value in options.items() for part in (f"--{key}", value))]
     with (directory / "store.log").open("wb") as out:

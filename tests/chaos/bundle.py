@@ -37,6 +37,8 @@ _MORE: dict[str, dict[str, Any]] = {
              "purposes": ["personalisation"], "on_missing": "nan"},
         ]
     },
+    # Nearly all that is told here is bad news: the brake would rightly stop messages in the middle of a run.
+    "outcomes": {"watch": {"complained": {"alert": 0.001}}},
     "events": {"events": {VIEWED: {"owner": "web", "properties": {"product_id": {"type": "string"}}}}},
     "features": {"features": {VIEWS: {"on": VIEWED, "count": {}, "window": "7d", "sensitivity": "none"}}},
 }  # fmt: skip

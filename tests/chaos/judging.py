@@ -6,7 +6,7 @@
 | G2 one key, one answer | every repeat of a key has the same bytes |
 | G4 answered and logged | `tests.support.aftermath`, up to what the store may have lost |
 | G5 unread facts | no marketing was sent that says so itself |
-| G6 the budget | `tests.support.lateness` |
+| G6 the budget | `tests.support.lateness`, of what each answer was late by itself (`tests.chaos.waits`) |
 | G7 identifiers | an address that was in every request is nowhere in logs, metrics and the store |
 | G8 replay | every record of the log decides again to the bytes that were answered |
 """
@@ -19,7 +19,8 @@ from policy.bundle import Bundle
 from tests.chaos import reckoning
 from tests.chaos.crowd import CANARY, Crowd
 from tests.chaos.reckoning import Reckoned
-from tests.chaos.seen import Seen
+from tests.chaos.seen import Seen, late_by_itself_ms
+from tests.chaos.waits import Waits
 from tests.support.aftermath import first_met, in_ledgers, in_the_log, read_log, replays
 from tests.support.everything import TRANSACTIONAL
 from tests.support.lateness import too_late
@@ -73,11 +74,16 @@ def unread(crowd: Crowd) -> Iterator[str]:
                 yield f"{each['decision_id']}: sent, and {unknown}"
 
 
-def late(seen: list[Seen], noise_ms: float) -> Iterator[str]:
-    """G6. Of few answers that a fault struck the tenth is a tenth of theirs, and not of all that were well."""
-    answered = [each for each in seen if each.status]
-    on_servers = [each.server_ms - each.budget_ms for each in answered if each.server_ms is not None]
-    yield from too_late(on_servers, [each.caller_ms - each.budget_ms for each in answered], noise_ms, starting=True)
+def late(seen: list[Seen], waits: Waits) -> Iterator[str]:
+    """G6, of each answer what it was late by itself. Of few answers that a fault struck the tenth is a tenth of theirs,
+    and not of all that were well."""
+    by_servers = [late_ms for each in seen if (late_ms := late_by_itself_ms(each, waits)) is not None]
+    callers = [
+        each.caller_ms - each.budget_ms - waits.of_server_ms(each.server, each.at) - waits.of_callers_ms(each.at)
+        for each in seen
+        if each.status
+    ]
+    yield from too_late(by_servers, callers, 0.0)
 
 
 def identifiers(servers: list[Server], inside: Inside) -> Iterator[str]:

@@ -49,18 +49,35 @@ def adopt(crowd: Crowd, logged: list[Logged], aborted: set[str], same_clock: boo
     for each in logged:
         if each.record.base in aborted or not (sends := set(each.sends)) or sends & known:
             continue
-        asked = each.record.asked
-        for request in waiting:
-            in_time = not same_clock or Span(request.at.start - CLOCK_S, request.at.end + CLOCK_S).meets(each.at)
-            placements = tuple(decision.placement.id for decision in each.record.decisions)
-            # Whose it was then: of who was becoming another one meanwhile, that is the other.
-            whose = {request.customer, crowd.history.winner_of(request.customer)}
-            if asked.customer in whose and request.placements == placements and in_time:
-                waiting.remove(request)
-                crowd.history.asked.append(replace(request, decisions=_decisions(each)))
-                adopted += 1
-                break
+        request = _asked_for(crowd, waiting, each, same_clock)
+        if request is not None:
+            waiting.remove(request)
+            crowd.history.asked.append(replace(_until(request, each, same_clock), decisions=_decisions(each)))
+            adopted += 1
     return adopted
+
+
+def _asked_for(crowd: Crowd, waiting: list[Asked], logged: Logged, same_clock: bool) -> Asked | None:
+    """The request that this may be the decision of: one that still waited then, else the last one before. A connection
+    that ended keeps neither its server from deciding nor the store from committing, later on."""
+    asked, placements = logged.record.asked, tuple(each.placement.id for each in logged.record.decisions)
+    found = [
+        each
+        for each in waiting
+        # Whose it was then: of who was becoming another one meanwhile, that is the other.
+        if asked.customer in {each.customer, crowd.history.winner_of(each.customer)} and each.placements == placements
+    ]
+    if not same_clock:
+        return next(iter(found), None)
+    begun = [each for each in found if each.at.start - CLOCK_S <= logged.at.end]
+    return max(begun, key=lambda each: (each.at.end + CLOCK_S >= logged.at.start, each.at.start), default=None)
+
+
+def _until(request: Asked, logged: Logged, same_clock: bool) -> Asked:
+    """The request, as long as it went on."""
+    if not same_clock:
+        return request
+    return replace(request, at=request.at._replace(end=max(request.at.end, logged.at.end)))
 
 
 def _given_up(crowd: Crowd) -> list[Asked]:

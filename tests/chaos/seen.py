@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+from tests.chaos.waits import Waits
+from tests.support.history import Span
 from tests.support.lateness import QUANTUM_MS
 from tests.support.server import percentile
 
@@ -30,6 +32,10 @@ class Seen(NamedTuple):
     caller_ms: float
     server_ms: float | None  # its own clock, where it said so
 
+    @property
+    def at(self) -> Span:
+        return Span(self.asked_s, self.asked_s + self.caller_ms / 1000)
+
     def troubled(self, by: frozenset[str] = TROUBLE) -> bool:
         return self.status != 200 or bool(self.degraded & by)
 
@@ -43,6 +49,8 @@ class Row:
     requests: int
     said: dict[str, int]  # how many decisions, or requests without any, were answered so
     late: int  # answers later than budget and quantum by the server's clock
+    late_by_itself: int  # the same without what its server was not let run meanwhile
+    waited_most_ms: float  # the most that a server was not let run during one answer
     p50_ms: float
     p99_ms: float
     max_ms: float
@@ -53,7 +61,15 @@ class Row:
         return asdict(self)
 
 
-def row(fault: str, seen: Sequence[Seen], seconds: float, well_after_s: float, lost: str) -> Row:
+def late_by_itself_ms(seen: Seen, waits: Waits) -> float | None:
+    """How much later than its budget, by the server's clock and without what that server was not let run meanwhile;
+    None where it did not say."""
+    if seen.server_ms is None:
+        return None
+    return seen.server_ms - seen.budget_ms - waits.of_server_ms(seen.server, seen.at)
+
+
+def row(fault: str, seen: Sequence[Seen], waits: Waits, seconds: float, well_after_s: float, lost: str) -> Row:
     """`seen`: what was asked while the fault lasted, of servers that it struck."""
     took = [each.caller_ms for each in seen if each.status != NO_ANSWER] or [0.0]
     return Row(
@@ -62,6 +78,8 @@ def row(fault: str, seen: Sequence[Seen], seconds: float, well_after_s: float, l
         len(seen),
         dict(_said(seen).most_common()),
         sum(each.server_ms is not None and each.server_ms > each.budget_ms + QUANTUM_MS for each in seen),
+        sum((late_by_itself_ms(each, waits) or 0.0) > QUANTUM_MS for each in seen),
+        round(max((waits.of_server_ms(each.server, each.at) for each in seen), default=0.0), 1),
         round(percentile(took, 0.5), 1),
         round(percentile(took, 0.99), 1),
         round(max(took), 1),

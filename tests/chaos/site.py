@@ -10,10 +10,9 @@ import os
 import random
 import resource
 import tempfile
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -54,8 +53,6 @@ class Site:
     inside: Inside
     manned: bool
     quick: bool
-    _pids: list[int] = field(default_factory=list)
-    _pids_old_at: float = 0.0
 
     @property
     def servers(self) -> list[Server]:
@@ -66,12 +63,9 @@ class Site:
         """Whether the store's clock always was that of the callers, so that the log's times are theirs too."""
         return not self.store_clock.moved
 
-    def pids(self) -> list[int]:
-        """Of the processes that decide."""
-        if time.monotonic() > self._pids_old_at:
-            workers = self.struck.workers() if self.manned else [self.struck.pid]
-            self._pids, self._pids_old_at = [self.steady.pid, *workers], time.monotonic() + 0.5
-        return self._pids
+    def pids(self) -> list[list[int]]:
+        """Of the processes that decide, by server."""
+        return [[self.steady.pid], self.struck.workers() if self.manned else [self.struck.pid]]
 
     def runs(self, module: str) -> bool:
         return bool(self._children(module))

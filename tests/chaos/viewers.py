@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
 
+from redis.asyncio import Redis
+
 from app.core.features.plan import FoldPlan
 from app.store.clients import open_client
 from tests.chaos.bundle import VIEWED, VIEWS
@@ -60,7 +62,8 @@ class Viewers:
 
 @asynccontextmanager
 async def viewers(site: Site, crowd: Crowd) -> AsyncIterator[None]:
-    """While the block runs; afterwards every event that was acknowledged must have been counted, once."""
+    """While the block runs; afterwards every event that was acknowledged must have been counted, once, for whoever its
+    customer became meanwhile."""
     made, going = Viewers(crowd), [True]
     async with asyncio.TaskGroup() as group:
         for _ in range(SENDERS):
@@ -69,10 +72,17 @@ async def viewers(site: Site, crowd: Crowd) -> AsyncIterator[None]:
             yield
         finally:
             going.clear()
-    plan = FoldPlan.of(site.served.bundle)
+    await eventually(lambda: all(crowd.history.winner_of(loser) == winner for loser, winner in crowd.couples), 30)
+    viewed = Counter[str]()
+    for customer, views in made.views.items():
+        viewed[crowd.history.winner_of(customer)] += views
     async with open_client(site.store.url) as client:
         await eventually(lambda: is_worked_off(client, KEYS), 30)
-        now_ms = round(time.time() * 1000)
-        for customer, views in made.views.items():
-            counted = (await features_in(client, customer, now_ms, plan, KEYS))[VIEWS]
+        for customer, views in viewed.items():
+            counted = await _counted(site, client, customer)
             assert counted == views, f"{customer} viewed {views} products, and {counted} were counted"
+
+
+async def _counted(site: Site, client: Redis, customer: str) -> object:
+    plan = FoldPlan.of(site.served.bundle)
+    return (await features_in(client, customer, round(time.time() * 1000), plan, KEYS))[VIEWS]

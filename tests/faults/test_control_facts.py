@@ -62,7 +62,7 @@ def inside(spoiled_store: Store) -> Iterator[redis.Redis]:
 
 
 async def until_it_says(server: Server, *findings: str) -> None:
-    await asyncio.to_thread(server.wait, lambda: server.findings() == list(findings), 10)
+    await asyncio.to_thread(server.wait, lambda: server.findings() == list(findings))
 
 
 def test_nobody_waits_longer_than_five_seconds_for_what_is_switched_off() -> None:

@@ -59,6 +59,7 @@ async def test_what_was_answered_before_the_replica_fell_behind_survives_the_fai
     customers = [f"v{number}" for number in range(6)]
     await client.welcome(*customers, "denier")
     await eventually(lambda: sends(client, customers[0]))
+    await eventually(watched.is_in_step, 20)
     old = watched.primary
     replica = watched.other_than(old)
 
@@ -73,9 +74,10 @@ async def test_what_was_answered_before_the_replica_fell_behind_survives_the_fai
         replica.freeze()
         replica_lacks = len(made.answers)
         await made.more(20)
-        old.kill()
-        replica.thaw()
-        await eventually(lambda: watched.primary is replica, 20)
+        with watched.alert():
+            old.kill()
+            replica.thaw()
+            await eventually(lambda: watched.primary is replica, 20)
         await made.until_it_sends(15)
         await made.more(20)
         last = len(made.answers)
@@ -122,6 +124,7 @@ async def test_a_primary_that_is_replaced_while_it_is_well_is_left_for_the_new_o
         await eventually(lambda: watched.primary is not old, 20)
         await asyncio.sleep(1.0)  # until then the sentinels have been asked again
         answered = len(made.answers)
+        await made.until_it_sends(15)
         await made.more(20)
         late = [decision_of(each) for each in made.answers[answered:] if each.sends]
     assert late, made.reasons

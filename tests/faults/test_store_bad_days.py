@@ -48,7 +48,7 @@ async def patient(server_on_it: Server) -> AsyncIterator[Server]:
 
 
 async def becomes(server: Server, *, ready: bool) -> None:
-    await asyncio.to_thread(server.wait, lambda: server.is_ready() is ready, 15)
+    await asyncio.to_thread(server.wait, lambda: server.is_ready() is ready)
 
 
 async def suppresses(client: Client, customer: str) -> None:

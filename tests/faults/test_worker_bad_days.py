@@ -159,11 +159,11 @@ async def test_a_server_starts_a_worker_starts_it_again_and_ends_it(own_store: S
     store = own_store()
     async with open_client(store.url) as client, serving(store.url, BUNDLE, event_worker="true") as server:
         await _view_a_product(server, 1)
-        await eventually(lambda: _views(client, 1), 15)
+        await eventually(lambda: _views(client, 1))
         first = await _newest_worker(client)
         os.kill(first, signal.SIGKILL)
         await _view_a_product(server, 2)
-        await eventually(lambda: _views(client, 2), 15)
+        await eventually(lambda: _views(client, 2))
         second = await _newest_worker(client)
         assert second != first
         # A count may die with its process, between the commit and the counting.

@@ -15,7 +15,7 @@ from tests.support.server import Client, Server, eventually
 
 async def released(server: Server, before: float) -> None:
     """Until the server has settled one more commit of unknown fate."""
-    await asyncio.to_thread(server.wait, lambda: server.metric("releases_total") > before, 10)
+    await asyncio.to_thread(server.wait, lambda: server.metric("releases_total") > before)
 
 
 async def lose_a_commit(shaky: Client, proxy: ProxyBeside, customer: str, key: str | None = None) -> None:
@@ -87,7 +87,7 @@ async def test_a_commit_that_reaches_the_store_too_late_is_refused_by_it(
     assert (answer.first["action"], answer.first["degraded"]) == ("suppress", ["commit_unknown"])
     await asyncio.sleep(0.05)  # the fence is the store's clock in whole ms; what comes within them is released instead
     hold.release()
-    await asyncio.to_thread(servers[2].wait, lambda: servers[2].metric(absent) > before, 10)
+    await asyncio.to_thread(servers[2].wait, lambda: servers[2].metric(absent) > before)
     assert look.contacts(inside, customer) == 0
     assert look.log(inside, customer) == []
 
@@ -167,7 +167,7 @@ async def test_a_receipt_sent_while_the_store_was_away_is_logged_once_when_it_is
         faulty.when(COMMIT.sha, lambda: faulty.cut_after(0))
 
     proxy.do(heal_and_lose_the_next_reply)
-    await asyncio.to_thread(servers[2].wait, lambda: servers[2].metric(logged) > before, 10)
+    await asyncio.to_thread(servers[2].wait, lambda: servers[2].metric(logged) > before)
     (entry,) = look.log(inside, customer)
     assert entry.decision_id == answer.first["decision_id"]
     found = await client.record(entry.decision_id)
@@ -188,7 +188,7 @@ async def test_a_receipt_that_was_asked_for_beside_a_limited_message_is_logged_t
     answer = await shaky.decide(customer, "receipt", "twice", budget_ms=200)
     assert [each["action"] for each in answer.json()["decisions"]] == ["send", "suppress"]
     proxy.heal()
-    await asyncio.to_thread(servers[2].wait, lambda: servers[2].metric(logged) > before, 10)
+    await asyncio.to_thread(servers[2].wait, lambda: servers[2].metric(logged) > before)
     found = await client.record(answer.first["decision_id"])
     assert (found.status, found.json()["aborted"]) == (200, False)
     assert look.contacts(inside, customer) == 2

@@ -37,7 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def caller(server: Server) -> Iterator[Caller]:
-    with httpx.Client(base_url=server.url, timeout=10) as http:
+    with httpx.Client(base_url=server.url, timeout=60) as http:
         yield Caller(http)
 
 
@@ -66,5 +66,5 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Written]:
 @pytest.fixture(scope="session")
 def demo() -> Iterator[httpx.Client]:
     """A client of a second server, which serves the packaged demo."""
-    with Server(DEMO_BUNDLE) as running, httpx.Client(base_url=running.url, timeout=10) as http:
+    with Server(DEMO_BUNDLE) as running, httpx.Client(base_url=running.url, timeout=60) as http:
         yield http

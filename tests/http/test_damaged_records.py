@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,20 +27,30 @@ def stream_of(decision_id: str) -> str:
 
 @contextmanager
 def damaged(store: Redis, decision_id: str, *, whose_is_known: bool = False) -> Iterator[None]:
-    """The record as a disk or another program might leave it, for a while: a stream's entries cannot be changed, so it
-    is written anew, with the same ids. `whose_is_known`: its head is whole."""
+    """The record as a disk or another program might leave it, for a while. `whose_is_known`: its head is whole."""
+
+    def broken(raw: bytes) -> bytes:
+        members = ormsgpack.unpackb(raw)
+        members[8] = [[250] * 18] * len(members[8])
+        return ormsgpack.packb(members) if whose_is_known else b"\xc1" + raw[1:40]
+
+    with changed(store, decision_id, broken):
+        yield
+
+
+@contextmanager
+def changed(store: Redis, decision_id: str, change: Callable[[bytes], bytes]) -> Iterator[None]:
+    """The record changed for a while: a stream's entries cannot be, so it is written anew, with the same ids."""
     stream, base = stream_of(decision_id), decision_id[4:-2]
     entries: Any = store.xrange(stream)
-    broken = []
+    others = []
     for entry, fields in entries:
         raw, kept = fields.get(b"r"), fields
         if raw is not None and base_of_record(raw) == base:
-            members = ormsgpack.unpackb(raw)
-            members[8] = [[250] * 18] * len(members[8])
-            kept = fields | {b"r": ormsgpack.packb(members) if whose_is_known else b"\xc1" + raw[1:40]}
-        broken.append((entry, kept))
-    assert broken != entries
-    _write(store, stream, broken)
+            kept = fields | {b"r": change(raw)}
+        others.append((entry, kept))
+    assert others != entries
+    _write(store, stream, others)
     try:
         yield
     finally:

@@ -120,7 +120,7 @@ def test_twins_at_the_same_time_get_the_winners_bytes(server: Server, caller: Ca
 
     def one(_: int) -> tuple[bytes, bool]:
         headers = {"Idempotency-Key": "twin"}
-        answer = httpx.post(f"{server.url}/v1/decide", content=body, headers=headers, timeout=10)
+        answer = httpx.post(f"{server.url}/v1/decide", content=body, headers=headers, timeout=60)
         assert answer.status_code == 200
         return answer.content, "idempotency-replayed" in answer.headers
 

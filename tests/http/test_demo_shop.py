@@ -16,7 +16,7 @@ from app.commands import demo
 from app.demo_shop.house import CannotPlay, entered
 
 COMMAND = [sys.executable, "-c", "from app.cli import main; main()", "demo", "shop", "--plain", "--customers", "5"]
-WITHIN_S = 60
+WITHIN_S = 120
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def read_until(play: subprocess.Popen[str], words: str) -> str:
 
 
 def left_of(processes: list[psutil.Process]) -> list[psutil.Process]:
-    return psutil.wait_procs(processes, timeout=10)[1]
+    return psutil.wait_procs(processes, timeout=WITHIN_S)[1]
 
 
 def test_however_the_demo_ends_nothing_goes_on_without_it(tmp_path: Path) -> None:

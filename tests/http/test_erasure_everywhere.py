@@ -55,7 +55,7 @@ def looked(http: httpx.Client, customer: str, number: int, thing: str) -> None:
 
 
 def test_a_customer_is_nowhere_any_more_but_in_the_tombstone(shop: Server, archive: Path) -> None:
-    with httpx.Client(base_url=shop.url, timeout=10) as http, Redis(
+    with httpx.Client(base_url=shop.url, timeout=60) as http, Redis(
         unix_socket_path=str(shop.store.socket_path)
     ) as store:  # fmt: skip
         for customer in (GONE, STAYS):

@@ -48,7 +48,7 @@ def say(server: Server) -> Callable[[str], httpx.Response]:
     def until(code: str) -> httpx.Response:
         give_up_at = time.monotonic() + 10
         while True:
-            answer = httpx.post(f"{server.url}/v1/batch", json=BATCH, timeout=10)
+            answer = httpx.post(f"{server.url}/v1/batch", json=BATCH, timeout=60)
             if answer.json().get("code", "taken") == code:
                 return answer
             assert time.monotonic() < give_up_at, answer.text
@@ -75,7 +75,7 @@ def test_no_room_is_429_until_there_is(redis: Redis, say: Callable[[str], httpx.
 
 def test_no_disk_is_503_in_strict_mode(redis: Redis, say: Callable[[str], httpx.Response], server: Server) -> None:
     redis.config_set("appendonly", "no")
-    comes_again(httpx.post(f"{server.url}/v1/batch", json=BATCH, timeout=10), 503)
+    comes_again(httpx.post(f"{server.url}/v1/batch", json=BATCH, timeout=60), 503)
     redis.config_set("appendonly", "yes")
     assert say("taken").json()["accepted"] == 1
 

@@ -26,7 +26,7 @@ def shop() -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def http(shop: Server) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=shop.url, timeout=10) as client:
+    with httpx.Client(base_url=shop.url, timeout=60) as client:
         yield client
 
 
@@ -43,7 +43,7 @@ def views(customer: str, number: int = 3) -> list[dict[str, Any]]:
     ]
 
 
-def eventually(finds: Callable[[], Any], timeout_s: float = 10.0) -> Any:
+def eventually(finds: Callable[[], Any], timeout_s: float = 60.0) -> Any:
     """What another process comes to say."""
     give_up_at = time.monotonic() + timeout_s
     while not (found := finds()):

@@ -83,6 +83,17 @@ def test_a_hostile_body_is_refused_or_put_aside_and_breaks_nothing(http: httpx.C
         assert b'"internal"' not in answer.content, (route, answer.text)
 
 
+@pytest.mark.parametrize("path", LINES.values())
+@pytest.mark.parametrize("header", [{"content-encoding": "gzip"}, {"content-type": "text/csv"}])
+def test_what_cannot_be_lines_is_refused_whole_and_not_line_by_line(
+    http: httpx.Client, path: str, header: dict[str, str]
+) -> None:
+    """A list whose every line is refused under an answer of 200 would be lost without a status that says so."""
+    body = b'{"customer": "cus_hostile", "region": "DE", "reason": "manual", "source": "care"}\n'
+    answer = http.post(path, content=body, headers=header)
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+
+
 def test_many_keys_cost_no_more_than_as_many_other_bytes(http: httpx.Client) -> None:
     """Texts are hashed with a secret of each process, so that keys which collide cannot be made beforehand. And all
     keys of an object are bounded by the body: at its limit it is refused in a moment."""
@@ -151,6 +162,16 @@ def test_what_a_header_says_is_in_no_header_of_the_answer(server: Server, field:
     headers = {"host": "localhost", field: word}
     answer = httpx.post(f"{server.url}/v1/decide", json={"customer": "c", "placements": ["none"]}, headers=headers)
     assert word not in str(answer.headers)
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/v1/batch/"), ("POST", "/v1/decide/"), ("GET", "/v1/bundle/")])
+def test_a_path_with_a_slash_too_many_is_unknown_and_leads_nowhere_else(
+    http: httpx.Client, method: str, path: str
+) -> None:
+    """A redirect would carry what the caller names as its host, and clients that take it for success lose events."""
+    answer = http.request(method, path, headers={"host": "injected.example.com"}, content=b"{}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert "injected" not in str(answer.headers)
 
 
 def test_each_line_of_the_log_is_one_object_whatever_was_sent(server: Server, http: httpx.Client) -> None:

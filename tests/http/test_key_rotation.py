@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from app import keys_file
+from app.welcome import load
 from tests.support.keyed import Keyed
 from tests.support.server import Server
 
@@ -36,7 +37,7 @@ def server(keyed: Keyed) -> Server:
 
 
 def with_key(server: Server, key: str) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=server.url, timeout=10, headers={"authorization": f"Bearer {key}"})
+    return httpx.AsyncClient(base_url=server.url, timeout=60, headers={"authorization": f"Bearer {key}"})
 
 
 async def seconds_until(client: httpx.AsyncClient, status: int) -> float:
@@ -88,3 +89,8 @@ def test_a_file_that_is_gone_or_spoilt_says_so_in_readiness(server: Server, path
         assert status() == 200, "the keys of before stay in force"
         path.unlink()  # admits nobody
         server.wait(lambda: status() == 401)
+
+
+def test_the_demo_says_what_to_do_where_the_server_asks_for_keys(keyed: Keyed) -> None:
+    with pytest.raises(PermissionError, match="leave NEXTBEST_KEYS_FILE unset"):
+        load(keyed.server.url, 1)

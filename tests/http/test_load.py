@@ -23,6 +23,8 @@ from loadtests.mix.findings import Findings
 from loadtests.mix.schedule import Kind
 from loadtests.mix.slo import Goal
 from loadtests.mix.stage import Stage, drive, stage
+from loadtests.soak.explained import explained, growth_goal, page_part
+from loadtests.soak.held import Held, held
 from loadtests.soak.verdict import parts
 from loadtests.soak.watch import Watch
 from loadtests.standard.servers import HOST, ROOT, Server, free_port, started
@@ -49,6 +51,7 @@ class Load:
     mix: Ran
     both_ends: list[Goal]
     watch: Watch
+    held: tuple[Held, Held]  # by the store, before and after
     stalled: Ran
     peak: subprocess.CompletedProcess[str]
 
@@ -61,9 +64,10 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Load]:
         stalled = beside.submit(drive_and_stall, stalling, folder)
         peak = beside.submit(ask_for_the_peak, steady, folder)
         on = stack.enter_context(stage(200, {"NEXTBEST_ARCHIVE": "off"}))
-        watch = Watch(on, 0.2)
+        watch, before = Watch(on, 0.2), held(on.store)
         mix = drive_the_mix(on, watch, folder)
-        yield Load(mix, compare(on, mix.found), watch, stalled.result(), peak.result())
+        both_ends = compare(on, mix.found)
+        yield Load(mix, both_ends, watch, (before, held(on.store)), stalled.result(), peak.result())
 
 
 def canned(name: str, folder: Path) -> AbstractContextManager[Server]:
@@ -189,9 +193,23 @@ def test_a_soak_sees_what_the_processes_hold(load: Load) -> None:
     assert {"server", "store", "event worker"} <= load.watch.memory_mib.keys()
     assert all(max(mib for _, mib in looks) > 5 for looks in load.watch.memory_mib.values())
     assert max(count for _, count in load.watch.store_clients) >= 2
+    assert load.watch.most_clients["nextbest"] >= 1
     assert load.watch.open_files[0][1] > 10
     shown = "".join(parts(load.watch))
     assert all(role in shown for role in load.watch.memory_mib)
+
+
+def test_a_soak_says_what_lies_in_the_store_and_which_part_what_was_done_explains(load: Load) -> None:
+    before, after = load.held
+    told = load.mix.found.counts
+    assert "decisions" not in before.families
+    assert before.families["p"].keys == after.families["p"].keys == 200
+    assert after.families["decisions"].things >= told["decisions"] > 0
+    assert after.record_bytes > 100
+    of = explained(before, after, told)
+    assert {part.family: part.number for part in of}["decisions"] >= told["decisions"]
+    assert "records of decisions" in page_part(before, after, of)
+    assert growth_goal(before, after, of, 0.05).met is None  # buffers fill
 
 
 def test_the_leaner_driver_says_what_it_found_and_how_late_it_was_itself(load: Load) -> None:

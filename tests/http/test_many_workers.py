@@ -13,7 +13,7 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.server import Client, Server
+from tests.support.server import HANGS_AFTER_S, Client, Server
 from tests.support.valkey import Store
 
 
@@ -43,7 +43,7 @@ class Callers:
         workers = set(self.server.workers())
         for gone in self.of.keys() - workers:
             await self.of.pop(gone).close()
-        give_up_at = time.monotonic() + 30
+        give_up_at = time.monotonic() + HANGS_AFTER_S
         while missing := workers - self.of.keys():
             assert time.monotonic() < give_up_at, f"no connection reached {missing}"
             client = Client(self.server.port)
@@ -112,7 +112,8 @@ async def tells_all(callers: Callers) -> None:
                 return False
         return True
 
-    for _ in range(200):  # gauges of other workers are up to 0.2 s old
+    give_up_at = time.monotonic() + HANGS_AFTER_S
+    while time.monotonic() < give_up_at:  # gauges of other workers are up to 0.2 s old
         if await agreed():
             return
         await asyncio.sleep(0.05)
@@ -142,9 +143,6 @@ async def await_workers(server: Server, without: int = 0) -> None:
     await asyncio.to_thread(server.wait, lambda: len(now := server.workers()) == 4 and without not in now)
 
 
-# Once in eight runs, beside others, an old worker was not gone after a minute. Until that is understood it runs by
-# itself: `pytest -m long tests/http/test_many_workers.py`.
-@pytest.mark.long
 async def test_workers_that_are_replaced_stay_ready_to_their_last_answer_and_their_counts_outlive_them(
     store: Store,
 ) -> None:
@@ -159,7 +157,7 @@ async def test_workers_that_are_replaced_stay_ready_to_their_last_answer_and_the
         os.kill(server.pid, signal.SIGHUP)
         told = await asyncio.gather(*map(readiness_to_the_end, callers.of.values()))
         assert [set(each) for each in told] == [{200}, {200}]
-        await asyncio.to_thread(server.wait, lambda: not before & set(server.workers()), 60)
+        await asyncio.to_thread(server.wait, lambda: not before & set(server.workers()))
         await callers.reach()
         assert callers.of.keys() == set(server.workers())
         await tells_all(callers)  # one more file than workers was left by those that are gone
@@ -173,6 +171,7 @@ async def readiness_to_the_end(client: Client) -> list[int]:
     while not last:
         assert [each[1] for each in client._idle] == [writer]
         assert not reader.at_eof(), "the connection ended without a word"
+        client._idle[:] = [(reader, writer, time.monotonic())]  # on a busy machine it may look idle: it is this one
         answer = await client.ask("GET", "/health/ready")
         told.append(answer.status)
         last = answer.headers.get("connection") == "close"

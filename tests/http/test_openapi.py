@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -63,6 +64,18 @@ def test_every_operation_has_a_name_a_summary_and_answers(document: dict[str, An
             assert status.isdigit() or status == "default", (method, path)
             assert response["description"], (method, path, status)
     assert len(names) == len(set(names))
+
+
+def test_what_can_be_read_can_be_looked_at_without_its_body(caller: Caller, document: dict[str, Any]) -> None:
+    """RFC 9110, 9.1. Load balancers probe so."""
+    read = [path for method, path, _ in operations(document) if method == "get"]
+    assert "/health/ready" in read
+    for path in ["/docs", *(re.sub(r"\{[^}]*\}", "x", each) for each in read)]:
+        looked, found = caller.http.head(path), caller.http.get(path)
+        assert (looked.status_code, looked.content) == (found.status_code, b""), path
+        assert looked.headers["content-type"] == found.headers["content-type"], path
+    refused = caller.http.post("/health/live")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
 
 
 def test_every_parameter_of_a_path_is_declared(document: dict[str, Any]) -> None:

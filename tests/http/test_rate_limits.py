@@ -15,7 +15,7 @@ DECIDE = {"customer": "cus_1", "placements": ["open"]}
 
 def client_of(keyed: Keyed, name: str) -> httpx.AsyncClient:
     headers = {"authorization": f"Bearer {keyed.keys[name]}"}
-    return httpx.AsyncClient(base_url=keyed.server.url, timeout=10, headers=headers)
+    return httpx.AsyncClient(base_url=keyed.server.url, timeout=60, headers=headers)
 
 
 async def test_a_key_is_refused_beyond_its_rate_and_told_when_to_come_again(keyed: Keyed) -> None:

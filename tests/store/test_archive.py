@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from redis.asyncio import Redis
 
-from app.archiving import archiver as archiver_module
+from app.archiving import archiver, tidy
 from app.archiving.belonging import claim
 from app.archiving.columns import SCHEMA
 from app.archiving.columns import collected as event_of
-from app.archiving.folder import Folder
+from app.archiving.folder import Folder, published
 from app.archiving.layout import Part, parse, standing
 from app.core.events.entry import encode
 from app.core.events.event import Edge
@@ -118,7 +118,7 @@ async def test_batches_are_bounded_and_nothing_is_left_behind(client: Redis, tmp
     assert set(in_files(tmp_path)) == await in_streams(client, KEYS)
 
 
-@pytest.mark.parametrize("dies_at", range(17))
+@pytest.mark.parametrize("dies_at", range(18))
 async def test_an_archiver_that_dies_anywhere_loses_nothing_and_doubles_nothing(
     client: Redis, tmp_path: Path, dies_at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,13 +147,13 @@ async def test_an_archiver_that_dies_anywhere_loses_nothing_and_doubles_nothing(
                 return await whole(*args)
 
             patched.setattr(owner, name, dying)
-        published = archiver_module.published
 
         async def publishing(taken: Any, staged: Any) -> None:
             await step()
             await published(taken, staged)
 
-        patched.setattr(archiver_module, "published", publishing)
+        for module in (archiver, tidy):
+            patched.setattr(module, "published", publishing)
         with pytest.raises(Died):
             await visit_all(archiver_of(client, keys, tmp_path, "one", rows_max=1000), 2)
     await client.hset("ctl:archive:0", "until", 0)  # its lease ends
@@ -200,7 +200,7 @@ async def test_a_full_disk_keeps_the_streams_and_the_next_visit_goes_on(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("app.archiving.folder.pq.write_table", full)
+        patched.setattr("app.archiving.draft.pq.ParquetWriter.write_table", full)
         with pytest.raises(OSError, match="No space"):
             await visit_all(archiver_of(client, KEYS, tmp_path), 32)
     assert half_written(tmp_path) == []
@@ -226,6 +226,49 @@ async def test_hours_that_are_over_become_one_file_a_group(client: Redis, tmp_pa
         assert rows.schema.equals(SCHEMA)
         keys = list(zip(rows["shard"].to_pylist(), rows["position"].to_pylist(), strict=True))
         assert keys == sorted(keys)
+
+
+async def test_an_hour_becomes_one_file_run_by_run_and_a_shards_rows_keep_their_order(
+    client: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archiver = archiver_of(client, KEYS, tmp_path)
+    for minutes in range(4):
+        await append(client, KEYS, some(each=2, since_ms=START_MS + minutes * 60_000))
+        await archiver.visit(0, tidy=False)
+    folder = Folder.at(str(tmp_path)).below("events")
+    parts = standing(folder.parts())
+    batches = [folder.table(part.path).num_rows for part in parts]
+    assert len(parts) == 4
+    rows = [(row["shard"], row["position"]) for part in parts for row in folder.table(part.path).to_pylist()]
+    monkeypatch.setattr("app.archiving.tidy.RUN_BYTES", 1)
+    assert [run.num_rows for run in tidy.runs(folder, parts, SCHEMA)] == batches  # never two row groups in memory
+    await archiver.visit(0)
+    (whole,) = folder.parts()
+    merged = [(row["shard"], row["position"]) for row in folder.table(whole.path).to_pylist()]
+    for shard in (0, 16):
+        assert [row for row in merged if row[0] == shard] == [row for row in rows if row[0] == shard]
+    assert len(merged) == len(rows)
+
+
+async def test_a_disk_that_fills_up_while_an_hour_becomes_one_file_leaves_its_files_as_they_are(
+    client: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archiver = archiver_of(client, KEYS, tmp_path)
+    for minutes in range(2):
+        await append(client, KEYS, some(each=1, since_ms=START_MS + minutes * 60_000))
+        await archiver.visit(0, tidy=False)
+    before = files_in(tmp_path)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("app.archiving.draft.pq.ParquetWriter.write_table", full)
+        with pytest.raises(OSError, match="No space"):
+            await archiver.visit(0)
+    assert (half_written(tmp_path), files_in(tmp_path)) == ([], before)
+    await archiver.visit(0)
+    assert len(files_in(tmp_path)) == 1
 
 
 def test_of_a_file_and_those_that_it_was_made_of_one_counts() -> None:

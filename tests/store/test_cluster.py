@@ -21,6 +21,7 @@ from app.store.servers import SlotsMoving, all_scanned, primaries, scanned, serv
 from app.store.slots import commands_of, redirect_of, slot_of
 from tests.support.cluster import Cluster, free_ports
 from tests.support.link import linked, linking, soon
+from tests.support.server import eventually
 from tests.support.valkey import StartStore, skip_without_waitaof
 
 KEYS = Keys(256)
@@ -203,7 +204,13 @@ async def test_all_keys_are_found_and_a_slot_on_its_way_is_a_reason_to_look_agai
         assert {key async for page in scanned(client, b"{s*}:p:*", 10) for key in page} == set(keys)
     finally:
         source.store.command("CLUSTER", "SETSLOT", slot, "STABLE")
-    assert len(await servers(client)) == len(cluster.nodes)
+
+
+async def test_replicas_are_servers_too(cluster: Cluster) -> None:
+    await eventually(cluster.is_known, 20)
+    async with open_client(cluster.url) as client:
+        assert len(await servers(client)) == len(cluster.nodes)
+        assert len(await primaries(client)) == len(cluster.primaries)
 
 
 async def test_scripts_run_in_many_slots_and_are_on_the_disk_of_each_when_it_is_said_so(client: Redis) -> None:

@@ -146,8 +146,9 @@ async def test_after_a_failover_of_a_cluster_the_new_primary_s_disk_counts(own_c
     heir = next(node for node in cluster.replicas if node.of is victim)
     async with linked(cluster.url) as link:
         await skip_where_unknown(link, key)
-        victim.store.kill()
-        await eventually(lambda: cluster.owner(cluster.slot_of(key)) is heir)
+        with cluster.alert():
+            victim.store.kill()
+            await eventually(lambda: cluster.owner(cluster.slot_of(key)) is heir)
         await promoted_disk_counts(link, key, heir.store)
 
 
@@ -159,8 +160,9 @@ async def test_after_a_failover_by_sentinels_the_new_primary_s_disk_counts(own_w
     heir = watched.other_than(victim)
     async with linked(watched.url) as link:
         await skip_where_unknown(link, key)
-        victim.kill()
-        await eventually(lambda: watched.primary is heir, 20)
+        with watched.alert():
+            victim.kill()
+            await eventually(lambda: watched.primary is heir, 20)
         await promoted_disk_counts(link, key, heir)
 
 

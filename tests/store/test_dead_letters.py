@@ -15,7 +15,7 @@ from app.core.events.entry import decode, encode_letter
 from app.core.events.event import Letter, Misfit, Misfits
 from app.store.keys import CTL_HASH_KEY, CTL_SHARDS, Keys
 from tests.support.event_bundle import FOLDER, HASH_KEY, judged, told
-from tests.support.valkey import Store
+from tests.support.valkey import Store, inside_of
 
 KEYS = Keys(4)
 
@@ -23,9 +23,9 @@ KEYS = Keys(4)
 class Shop:
     """A store with letters, and the command line beside it."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, inside: Redis) -> None:
         self.url = store.url
-        self.redis = Redis(unix_socket_path=str(store.socket_path))
+        self.redis = inside
         self.redis.set(CTL_SHARDS, KEYS.shards)
         self.redis.set(CTL_HASH_KEY, HASH_KEY)
 
@@ -52,9 +52,8 @@ class Shop:
 
 @pytest.fixture
 def shop(store_server: Store, store_url: str) -> Iterator[Shop]:
-    made = Shop(store_server)
-    yield made
-    made.redis.close()
+    with inside_of(store_server) as inside:
+        yield Shop(store_server, inside)
 
 
 def unfit(**properties: object) -> Letter:

@@ -35,6 +35,7 @@ from tests.store.test_worker_leases import (
     test_workers_that_begin_at_once_begin_at_different_shards,
 )
 from tests.support.cluster import Cluster
+from tests.support.server import eventually
 from tests.support.working import KEYS, NOW_MS, collected, features_in, viewed, worked_off
 
 __all__ = [
@@ -85,6 +86,7 @@ async def test_every_server_writes_its_file_anew_after_an_erasure(
     client: Redis, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A replica's file holds what was deleted as well."""
+    await eventually(cluster.is_known, 20)
     monkeypatch.setattr("app.store.append_only_file.LOOK_EVERY_S", 0.01)
     for node in cluster.nodes:
         node.store.command("CONFIG", "SET", "auto-aof-rewrite-percentage", 0)

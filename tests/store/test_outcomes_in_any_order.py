@@ -61,6 +61,11 @@ async def told(desk: Desk, intents: list[Any], outcomes: list[Happened], *, at_o
     else:
         for each in telling:
             await each
+    return await state_of(desk, intents)
+
+
+async def state_of(desk: Desk, intents: list[Any]) -> dict[str, Any]:
+    """What the store holds of the customer, without how often and when it was written."""
     profile = await desk.profile()
     return {
         "profile": {field: value for field, value in profile.items() if field not in WRITING and field != b"!t"},

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from app.ending import end_task
 from app.store.clients import ASK_EVERY_S, check_server, open_blocking, open_client
 from app.store.link import pack
-from app.store.node_link import ended
 from app.store.sentinel_link import SentinelLink
 from tests.support.link import linked, linking, soon
 from tests.support.sentinel import SERVICE, Watched
@@ -92,7 +92,7 @@ async def test_a_link_closes_whatever_swallows_a_cancellation() -> None:
     task = asyncio.create_task(deaf())
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
-        await ended(task)
+        await end_task(task)
     assert task.cancelled()
 
 

@@ -55,7 +55,8 @@ async def in_streams(client: Redis, keys: Keys) -> set[tuple[int, str]]:
     """(shard, id) of every entry of all streams."""
     found = set()
     for shard in range(keys.shards):
-        found |= {(shard, entry.decode()) for entry, _ in await client.xrange(keys.events(shard))}
+        entries: Any = await client.xrange(keys.events(shard))
+        found |= {(shard, entry.decode()) for entry, _ in entries}
     return found
 
 
@@ -63,8 +64,9 @@ def in_files(root: Path) -> Counter[tuple[int, str]]:
     """(shard, id) of every row, and how often it is there, as somebody sees it who reads every file."""
     if not list(root.glob("events/day=*/**/*.parquet")):
         return Counter()
-    rows = duckdb.sql(f"SELECT shard, position FROM read_parquet('{root}/events/day=*/**/*.parquet')").fetchall()
-    return Counter(rows)
+    found = duckdb.sql(f"SELECT shard, position FROM read_parquet('{root}/events/day=*/**/*.parquet')")
+    assert found is not None  # None is for statements that are no query
+    return Counter(found.fetchall())
 
 
 def files_in(root: Path) -> list[Path]:

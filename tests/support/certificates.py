@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 import trustme
@@ -48,9 +50,9 @@ class Certificates:
         """The address's options of who is trusted, and who we are."""
         return f"{self.trust}&ssl_certfile={self._folder / 'own.pem'}&ssl_keyfile={self._folder / 'own.key'}"
 
-    def keywords(self) -> dict[str, object]:
+    def keywords(self) -> dict[str, Any]:
         """The same for a redis-py client of the tests'."""
-        return {"ssl": True} | dict(each.split("=") for each in self.options.split("&"))
+        return {"ssl": True} | dict(parse_qsl(self.options))
 
 
 @contextmanager

@@ -6,11 +6,16 @@ second. `NEXTBEST_TEST_STORE=cluster` makes it the store that all tests share (t
 
 from __future__ import annotations
 
+import contextlib
+import random
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -22,8 +27,11 @@ from tests.support.certificates import Certificates
 from tests.support.valkey import Store
 
 SLOTS = 16_384
-#: After so long without a sign of life a node is suspected; a replica takes over within two to three of these.
-NODE_TIMEOUT_MS = 400
+#: After so long without a sign of life a node is suspected; a replica takes over within two to three of these. It is
+#: the servers' own default: with 400 ms a busy machine had nodes that nobody had touched taken for dead, and replaced.
+CALM_TIMEOUT_MS = 15_000
+#: The same in tests that kill nodes, from the moment when they do.
+ALERT_TIMEOUT_MS = 400
 #: Commands without a key, which are for every server.
 ADMINISTRATIVE = frozenset({"ACL", "CLIENT", "CONFIG", "FLUSHALL", "SCRIPT"})
 EMPTY = (("FLUSHALL", "SYNC"), ("SCRIPT", "FLUSH", "SYNC"))
@@ -46,6 +54,22 @@ class Node:
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
+    def inside(self) -> redis.Redis:
+        """A client that may do everything, whatever the port speaks and asks for."""
+        return redis.Redis(unix_socket_path=str(self.store.socket_path), socket_timeout=5)
+
+    def slots_said(self) -> list[Any]:
+        """Who has which slots, as this node says. Raises redis errors."""
+        with self.inside() as client:
+            return list(client.execute_command("CLUSTER SLOTS"))
+
+    def slots_on_their_way(self) -> list[int]:
+        """To this node or from it: `[slot->-to]` and `[slot-<-from]` in its line about itself
+        (https://valkey.io/commands/cluster-nodes/)."""
+        lines = self.store.command("CLUSTER", "NODES").decode().splitlines()
+        mine = next((line for line in lines if "myself" in line), "")
+        return [int(number) for number in re.findall(r"\[(\d+)-[<>]-", mine)]
+
     def said(self, myself: Node) -> str:
         """The node as its line in `nodes.conf` (https://valkey.io/commands/cluster-nodes/)."""
         flags = ("myself," if self is myself else "") + ("slave" if self.of else "master")
@@ -61,12 +85,25 @@ class Cluster:
     """Three primaries with a replica each, unless it is said otherwise. `kill`, `freeze` and the like: `node.store`."""
 
     def __init__(
-        self, *settings: str, primaries: int = 3, replicas: bool = True, tls: Certificates | None = None
+        self,
+        *settings: str,
+        primaries: int = 3,
+        replicas: bool = True,
+        spare: int = 0,
+        tls: Certificates | None = None,
     ) -> None:
-        """With `tls` the servers speak nothing else, not even among themselves."""
+        """`spare` servers have no slots yet. With `tls` the servers speak nothing else, not even among themselves."""
         self._tls = tls
-        ports = free_ports(2 * primaries * (2 if replicas else 1))
-        usual = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS), "--bind", "127.0.0.1")
+        following = primaries * (2 if replicas else 1)
+        ports = free_ports(2 * (following + spare))
+        usual: tuple[str, ...] = (
+            "--cluster-enabled",
+            "yes",
+            "--cluster-node-timeout",
+            str(CALM_TIMEOUT_MS),
+            "--bind",
+            "127.0.0.1",
+        )
         # While one primary is away the others answer for what is theirs.
         usual += ("--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0")
         listen = "--port"
@@ -74,14 +111,15 @@ class Cluster:
             usual, listen = usual + tls.arguments + ("--tls-cluster", "yes"), "--tls-port"
         bounds = [SLOTS * n // primaries for n in range(primaries + 1)]
         self.nodes: list[Node] = []
-        for number in range(primaries * (2 if replicas else 1)):
+        for number in range(following + spare):
             port, bus_port = ports[2 * number], ports[2 * number + 1]
             store = Store(*usual, listen, str(port), "--cluster-port", str(bus_port), *settings)
             slots = range(bounds[number], bounds[number + 1]) if number < primaries else range(0)
-            of = self.nodes[number - primaries] if number >= primaries else None
+            of = self.nodes[number - primaries] if primaries <= number < following else None
             self.nodes.append(Node(f"{number + 1:040x}", port, bus_port, store, slots, of))
         self.primaries = self.nodes[:primaries]
-        self.replicas = self.nodes[primaries:]
+        self.replicas = self.nodes[primaries:following]
+        self.spare = self.nodes[following:]
 
     @property
     def url(self) -> str:
@@ -111,6 +149,12 @@ class Cluster:
             return False
         return True
 
+    def is_known(self) -> bool:
+        """Every node names all others to clients. A replica is named when it has told how far it is, within seconds."""
+        ports = {node.port for node in self.nodes if node not in self.spare}
+        said = ({server[1] for _, _, *servers in node.slots_said() for server in servers} for node in self.nodes)
+        return all(each == ports for each in said)
+
     def is_whole_again(self) -> bool:
         """Everybody lives and replicas follow, whoever is a primary now."""
         try:
@@ -121,6 +165,20 @@ class Cluster:
             )
         except OSError:
             return False
+
+    @contextmanager
+    def alert(self) -> Iterator[None]:
+        """Whoever dies meanwhile is soon replaced."""
+        self._suspect_after(ALERT_TIMEOUT_MS)
+        try:
+            yield
+        finally:
+            self._suspect_after(CALM_TIMEOUT_MS)
+
+    def _suspect_after(self, ms: int) -> None:
+        for node in self.nodes:
+            with contextlib.suppress(OSError):  # of one that is dead
+                node.store.command("CONFIG", "SET", "cluster-node-timeout", ms)
 
     @property
     def socket_path(self) -> Path:
@@ -147,8 +205,7 @@ class Cluster:
         """Ranges of slots → the port of their primary."""
         for node in self.nodes:
             try:
-                with redis.Redis(port=node.port, socket_timeout=2) as client:
-                    found = client.execute_command("CLUSTER SLOTS")
+                found = node.slots_said()
             except redis.RedisError:
                 continue
             return {(first, last): primary[1] for first, last, primary, *_ in found}
@@ -156,7 +213,7 @@ class Cluster:
 
     def client(self) -> RedisCluster:
         """An ordinary client, for looking inside."""
-        nodes = [ClusterNode("127.0.0.1", node.port) for node in self.primaries]
+        nodes = [ClusterNode("127.0.0.1", node.port) for node in self.primaries]  # type: ignore[no-untyped-call]  # redis-py says no types here
         return RedisCluster(startup_nodes=nodes, require_full_coverage=False)
 
     def command(self, *words: str | bytes | int) -> bytes:
@@ -186,7 +243,7 @@ class Cluster:
         """Move a slot as `valkey-cli --cluster reshard` does, while it is being used: importing, migrating, the keys
         in portions, and then everybody is told (https://valkey.io/commands/cluster-setslot/)."""
         source = self.begin_move(slot, to)
-        with redis.Redis(port=source.port) as client:
+        with source.inside() as client:
             while keys := client.execute_command("CLUSTER GETKEYSINSLOT", slot, keys_at_once):
                 client.execute_command("MIGRATE", "127.0.0.1", to.port, "", 0, 5000, "KEYS", *keys)
         for node in (to, source, *(each for each in self.nodes if each not in (to, source))):
@@ -205,10 +262,15 @@ class Cluster:
         _ok(source.store.command("CLUSTER", "SETSLOT", slot, "MIGRATING", to.id))
         return source
 
+    def settle(self) -> None:
+        """No slot is on its way any more, wherever a test ended in the midst of a move. Each stays with its owner: keys
+        that went ahead are nobody's then, and go when the cluster is emptied."""
+        for node in filter(self._is_primary, self.nodes):  # its replica hears it from it
+            for slot in node.slots_on_their_way():
+                _ok(node.store.command("CLUSTER", "SETSLOT", slot, "STABLE"))
+
     def _says(self, node: Node, slot: int, owner: Node) -> bool:
-        with redis.Redis(port=node.port) as client:
-            found = client.execute_command("CLUSTER SLOTS")
-        return any(first <= slot <= last and primary[1] == owner.port for first, last, primary, *_ in found)
+        return any(first <= slot <= last and primary[1] == owner.port for first, last, primary, *_ in node.slots_said())
 
     def move_slot_at_once(self, slot: int, to: Node) -> None:
         """Move it as Valkey ≥ 9 can: the keys go ahead, and the slot follows in one step
@@ -225,11 +287,18 @@ class Cluster:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody uses now, all at once."""
-    probes = [socket.socket() for _ in range(count)]
+    """Ports that nobody uses now, all at once; below those that outgoing connections get, of which one might take a
+    port before its server starts, or while it is started again."""
+    probes: list[socket.socket] = []
     try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
+        while len(probes) < count:
+            probe = socket.socket()
+            try:
+                probe.bind(("127.0.0.1", random.randrange(10_000, 32_000)))
+            except OSError:
+                probe.close()
+            else:
+                probes.append(probe)
         return [probe.getsockname()[1] for probe in probes]
     finally:
         for probe in probes:
@@ -255,7 +324,8 @@ def shared_cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def cluster(shared_cluster: Cluster) -> Cluster:
-    """It is empty when the test begins."""
+    """It is empty when the test begins, and no slot is on its way."""
+    shared_cluster.settle()
     shared_cluster.commands(*EMPTY)
     return shared_cluster
 

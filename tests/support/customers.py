@@ -91,5 +91,5 @@ async def give_ids(client: Redis) -> None:
     used, the store syncs its disk, which takes most of a second."""
     sources = ["s:form", "s:desk", "s:esp", "s:signup_form", "s:preference_centre", "b:consent", "c:push"]
     names = [*names_of(BUNDLE), *sources, "w:loopback"]
-    ids = {name: f"{i:x}" for i, name in enumerate(names)}
+    ids: dict[Any, Any] = {name: f"{i:x}" for i, name in enumerate(names)}
     await client.hset("ctl:fields", mapping={**ids, "#": len(names)})

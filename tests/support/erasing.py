@@ -23,12 +23,13 @@ async def where_named(client: Redis, *words: str) -> set[str]:
 
 async def _parts(client: Redis, key: bytes) -> Any:
     kind = await client.type(key)
-    value: Any
+    held: Any  # redis-py says of no reply whether it is bytes
     match kind:
         case b"string":
             yield await client.get(key)
         case b"hash":
-            for name, value in (await client.hgetall(key)).items():
+            held = await client.hgetall(key)
+            for name, value in held.items():
                 yield name + b"=" + value
         case b"set":
             for value in await client.smembers(key):
@@ -40,7 +41,8 @@ async def _parts(client: Redis, key: bytes) -> Any:
             for value in await client.lrange(key, 0, -1):
                 yield value
         case b"stream":
-            for _, fields in await client.xrange(key):
+            held = await client.xrange(key)
+            for _, fields in held:
                 for name, value in fields.items():
                     yield name
                     yield _inflated(value)

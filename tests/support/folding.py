@@ -102,15 +102,17 @@ class Oracle:
         buckets = windows.of_window(self.rule.window_ms)
         return [each for _, each in self._since(self._of(names or self.rule.events), buckets)]
 
+    def _held(self, events: Iterable[Event]) -> list[tuple[int, Any]]:
+        """(when, what) of the property, of those that have it."""
+        name = self.rule.property
+        return [(each.occurred_at_ms, each.properties[name]) for each in events if name and name in each.properties]
+
     def _numbers(self) -> list[int]:
         """Whole multiples of 10^-decimals."""
-        having = [
-            each.properties[self.rule.property] for each in self._inside() if self.rule.property in each.properties
-        ]
-        return [round(value * 10**self.rule.decimals) for value in having]
+        return [round(value * 10**self.rule.decimals) for _, value in self._held(self._inside())]
 
     def _texts(self, events: Iterable[Event]) -> list[str]:
-        return [str(each.properties[self.rule.property]) for each in events if self.rule.property in each.properties]
+        return [str(value) for _, value in self._held(events)]
 
     def _scaled(self, number: Fraction | int) -> float:
         return float(Fraction(number) / 10**self.rule.decimals)
@@ -138,8 +140,7 @@ class Oracle:
         return 1420 if len(slots) == 256 else round(-256 * math.log(1 - len(slots) / 256))
 
     def _last(self) -> Any:
-        having = [each for each in self._of(self.rule.events) if self.rule.property in each.properties]
-        found = [(each.occurred_at_ms, each.properties[self.rule.property]) for each in having]
+        found = self._held(self._of(self.rule.events))
         if not found:
             return None
         at_ms, value = max(found)

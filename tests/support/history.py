@@ -220,7 +220,10 @@ def _expiry(decision: dict[str, Any], window: Span) -> Span | None:
 
 
 class _Life:
-    """When a contact surely counts and when it may, as its story is told."""
+    """When a contact surely counts and when it may, as its story is told.
+
+    What happened last holds, whatever was told last: the two differ once the store's clock was set back between them.
+    Of one instant a `sent` outdoes a `not_sent`, and a `dropped` outdoes a `sent` (docs/api.md, Outcomes)."""
 
     def __init__(self, made: Span, expiry: Span | None) -> None:
         self.failed = False
@@ -228,14 +231,22 @@ class _Life:
         self._expiry = expiry
         self._sure, self._may = [Span(made.end, FOREVER)], [Span(made.start, FOREVER)]
         self._reached = False
+        self._latest_s = {"sent": -FOREVER, "not_sent": -FOREVER, "dropped": -FOREVER}
 
     def goes_on(self, told: Told) -> None:
-        if told.what in FAILED and not self._reached and not self.failed:
+        if told.what in self._latest_s:
+            self._latest_s[told.what] = max(self._latest_s[told.what], told.happened_s)
+        self._reached = self._reached or told.what in REACHED
+        if told.what in FAILED and not self._stands and not self.failed:
             self._ends(told.at)
             self.failed = True
-        elif told.what == "sent" or told.what in REACHED:
-            self._reached = self._reached or told.what in REACHED
+        elif (told.what == "sent" or told.what in REACHED) and self._stands:
             self._is_sent(told.at)
+
+    @property
+    def _stands(self) -> bool:
+        sent_s = self._latest_s["sent"]
+        return self._reached or (sent_s > self._latest_s["dropped"] and sent_s >= self._latest_s["not_sent"])
 
     def _is_sent(self, at: Span) -> None:
         expiry, self._expiry = self._expiry, None

@@ -91,17 +91,17 @@ class NoiseMeter:
 
     def _look_at_processes(self, now: float) -> None:
         for pid in self._pids():
-            waited_ms = _waited_ms(pid)
-            if waited_ms is None:
+            waited = waited_ms(pid)
+            if waited is None:
                 continue
             samples = self._waited.setdefault(pid, deque())
-            samples.append((now, waited_ms))
+            samples.append((now, waited))
             while samples[0][0] < now - WINDOW_S:
                 samples.popleft()
-            self.late_ms = max(self.late_ms, waited_ms - samples[0][1])
+            self.late_ms = max(self.late_ms, waited - samples[0][1])
 
 
-def _waited_ms(pid: int) -> float | None:
+def waited_ms(pid: int) -> float | None:
     """How long the process' first thread, which runs its loop, has waited for a processor since it began."""
     try:
         return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e6

@@ -33,7 +33,7 @@ async def linking(url: str, *, on_connect: OnConnect | None = None) -> AsyncIter
         await link.close()
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
     """Wait for what has no event of its own, such as another process; fails when it does not come."""
     give_up_at = soon(timeout_s)
     while not condition():

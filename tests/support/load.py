@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from tests.support.server import Answer, Client, eventually
+from tests.support.server import HANGS_AFTER_S, Answer, Client, eventually
 
 
 @dataclass
@@ -27,13 +27,13 @@ class Load:
         """Ids of the first decisions that said `send`."""
         return [a.first["decision_id"] for a in self.answers if a.status == 200 and a.sends]
 
-    async def more(self, n: int, timeout_s: float = 10.0) -> list[Answer]:
+    async def more(self, n: int, timeout_s: float = HANGS_AFTER_S) -> list[Answer]:
         """Wait for `n` more answers, and give them."""
         before = len(self.answers)
         await eventually(lambda: len(self.answers) >= before + n, timeout_s)
         return self.answers[before:]
 
-    async def until_it_sends(self, timeout_s: float = 10.0) -> None:
+    async def until_it_sends(self, timeout_s: float = HANGS_AFTER_S) -> None:
         """Wait until one of the answers from now on says `send`."""
         before = len(self.answers)
         await eventually(lambda: any(a.status == 200 and a.sends for a in self.answers[before:]), timeout_s)

@@ -74,7 +74,8 @@ def _kinds(bundle: Bundle) -> list[ContactKind]:
 
 def registry_names(bundle: Bundle, *people: Facts) -> list[str]:
     """All names that must have ids before these can be written."""
-    kinds = [each.kind for facts in people for each in (*facts.contacts, *facts.outcomes) if each.kind is not None]
+    kinds = [each.kind for facts in people for each in facts.contacts]
+    kinds += [each.kind for facts in people for each in facts.outcomes if each.kind is not None]
     said = [entry for facts in people for entry in facts.consent]
     return [
         *names_of(bundle),

@@ -47,14 +47,14 @@ class Collector:
     def resource(self) -> dict[str, object]:
         return attributes(self.requests[0].resource_spans[0].resource.attributes)
 
-    def wait_for_spans(self, n: int, timeout_s: float = 5.0) -> list[Span]:
+    def wait_for_spans(self, n: int, timeout_s: float = 60.0) -> list[Span]:
         """The spans, once there are `n`. Raises TimeoutError."""
         with self._arrived:
             if not self._arrived.wait_for(lambda: len(self.spans) >= n, timeout_s):
                 raise TimeoutError(f"{len(self.spans)} of {n} spans arrived")
         return self.spans
 
-    def wait_for_delivery(self, timeout_s: float = 5.0) -> None:
+    def wait_for_delivery(self, timeout_s: float = 60.0) -> None:
         """Returns once a first delivery has come in, whatever it is answered with. Raises TimeoutError."""
         with self._arrived:
             if not self._arrived.wait_for(lambda: self.bodies, timeout_s):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from policy.codes import SuppressionReason
 from policy.facts import ConsentEntry, Suppression
@@ -17,7 +18,7 @@ def consent_of(text: str) -> ConsentEntry:
     assert found is not None, text
     state, purpose, channel, at, until, basis = found.groups()
     ends_ms = None if until is None else instant_ms(until)
-    granted_or_denied = "granted" if state == "granted" else "denied"
+    granted_or_denied: Literal["granted", "denied"] = "granted" if state == "granted" else "denied"
     return ConsentEntry(
         purpose, channel_of(channel), granted_or_denied, basis or "consent", "form", instant_ms(at), ends_ms
     )

@@ -54,7 +54,7 @@ class Server:
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         try:
-            self._process.wait(10)
+            self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -68,13 +68,13 @@ class Server:
         return (self.store.folder / "server.log").read_text()
 
     def _wait_until_ready(self) -> None:
-        give_up_at = time.monotonic() + 30
+        give_up_at = time.monotonic() + 120
         while True:
             assert self._process is not None
             assert self._process.poll() is None, self.log()
             assert time.monotonic() < give_up_at, self.log()
             try:
-                if httpx.get(f"{self.url}/health/ready", timeout=5).status_code == 200:
+                if httpx.get(f"{self.url}/health/ready", timeout=60).status_code == 200:
                     return
             except httpx.TransportError:
                 pass

@@ -75,7 +75,7 @@ def webhook_settings(folder: Path) -> dict[str, str]:
 
 def decisions(word: str) -> Iterator[Ask]:
     """What asks for decisions; `word` as key, value, header, and in bodies that are broken."""
-    decide = {"customer": "cus_1", "placements": ["open"]}
+    decide: dict[str, Any] = {"customer": "cus_1", "placements": ["open"]}
     for headers in (
         {"idempotency-key": word},
         {"traceparent": f"00-{word}-{word}-01", "tracestate": f"vendor={word}", "baggage": f"who={word}"},
@@ -84,7 +84,7 @@ def decisions(word: str) -> Iterator[Ask]:
         {"host": word, "origin": word, "sec-gpc": word},
     ):
         yield Ask("POST", "/v1/decide", decide, headers)
-    for more in (
+    changes: tuple[dict[str, Any], ...] = (
         {"customer": word},
         *(
             {"customer": {kind: word}}
@@ -100,7 +100,8 @@ def decisions(word: str) -> Iterator[Ask]:
         *({"context": {name: word}} for name in ("trigger", "region", "timezone", "language")),
         {"context": {word: 1}},
         {"context": {"remark": {"deep": word}}},
-    ):
+    )
+    for more in changes:
         yield Ask("POST", "/v1/decide", decide | more)
     broken = [f'{{"customer": "{word}', word, f'["{word}"]', f'{{"customer": "cus_1", "customer": "{word}"}}']
     for text in broken:
@@ -182,7 +183,13 @@ def events(word: str) -> Iterator[Ask]:
     yield Ask("POST", "/v1/events", "\n".join([*map(json.dumps, native), word]).encode(), NDJSON)
     yield Ask("POST", "/v1/events", gzip.compress(json.dumps(native).encode()), {"content-encoding": "gzip"})
     yield Ask("POST", "/v1/events", word.encode(), {"content-encoding": word})
-    cloud = {"specversion": "1.0", "id": word, "source": word, "type": "product_viewed", "subject": word}
+    cloud: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": word,
+        "source": word,
+        "type": "product_viewed",
+        "subject": word,
+    }
     cloud |= {"data": {declared: word}, "customer": word, "time": word}
     yield Ask("POST", "/v1/events", cloud, {"content-type": "application/cloudevents+json"})
     yield Ask("POST", "/v1/events", [cloud], {"content-type": "application/cloudevents-batch+json"})

@@ -168,9 +168,12 @@ def _surely_refused(history: History, keys: frozenset[str], contact: Contact) ->
         for each in history.merges
     ):
         return False
-    said = [each for each in history.said if each.customer in keys and each.at.start <= contact.made.end]
+    # Who became this customer while the question was on its way could grant for both before it was answered.
+    joining = {each.loser for each in history.merges if each.winner in keys and each.at.start <= contact.made.end}
+    said = [each for each in history.said if each.customer in keys | joining and each.at.start <= contact.made.end]
     if any(each.at.end > contact.made.start for each in said):
         return False
+    said = [each for each in said if each.customer in keys]
     joined_s = max((each.at.start for each in history.merges if each.loser in keys), default=-FOREVER)
     since = [each for each in said if each.at.start > joined_s]
     if since:

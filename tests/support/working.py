@@ -125,7 +125,7 @@ async def work_off(worker: EventWorker) -> None:
 
 async def state_in(client: Redis, customer: str, plan: FoldPlan = PLAN, keys: Keys = KEYS) -> State:
     """What the store holds of a customer's features."""
-    held = await client.hgetall(keys.of(customer).features)
+    held: Any = await client.hgetall(keys.of(customer).features)
     return state_of(plan, {key.decode(): raw for key, raw in held.items()})
 
 
@@ -136,23 +136,25 @@ async def features_in(
 
 
 async def letters_in(client: Redis, keys: Keys = KEYS) -> list[Letter]:
-    found = []
+    found: list[Letter] = []
     for shard in range(keys.shards):
-        found += [decode_letter(fields[b"e"]) for _, fields in await client.xrange(keys.dead_letters(shard))]
+        entries: Any = await client.xrange(keys.dead_letters(shard))
+        found += [decode_letter(fields[b"e"]) for _, fields in entries]
     return found
 
 
 async def left_in(client: Redis, keys: Keys = KEYS) -> list[Collected]:
     """What the streams still hold."""
-    found = []
+    found: list[Collected] = []
     for shard in range(keys.shards):
-        found += [decode(fields[b"e"]) for _, fields in await client.xrange(keys.events(shard))]
+        entries: Any = await client.xrange(keys.events(shard))
+        found += [decode(fields[b"e"]) for _, fields in entries]
     return found
 
 
 async def all_states(client: Redis, keys: Keys = KEYS) -> dict[str, dict[bytes, bytes]]:
     """Every customer's features, as bytes."""
-    found = {}
+    found: dict[str, Any] = {}
     async for key in client.scan_iter(b"{s*}:f:*", count=1000):
         found[key.partition(b":f:")[2].decode()] = await client.hgetall(key)
     return found

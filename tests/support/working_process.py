@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 
@@ -51,7 +51,7 @@ class WorkerProcess:
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(60)
 
     def freeze(self) -> None:
         self._process.send_signal(signal.SIGSTOP)
@@ -67,7 +67,7 @@ class WorkerProcess:
         if self.is_alive():
             self._process.send_signal(signal.SIGCONT)
             self._process.terminate()
-            self._process.wait(10)
+            self._process.wait(60)
         self._watchdog.kill()
         self._watchdog.communicate()
 
@@ -134,7 +134,7 @@ def _event(chance: random.Random, customer: str, number: int) -> Collected:
         once = (10**12 + order).to_bytes(8, "big")
         return happened("order_completed", customer, number, at_ms, once, order_id=f"o{order}", revenue=order / 8)
     kind = chance.choice(["product_viewed", "product_added"])
-    product = {"product_id": f"p{chance.randrange(50)}", "category": f"c{chance.randrange(5)}"}
+    product: dict[str, Any] = {"product_id": f"p{chance.randrange(50)}", "category": f"c{chance.randrange(5)}"}
     return happened(kind, customer, number, at_ms, **product, price=chance.randrange(9_000) / 100)
 
 
@@ -151,4 +151,5 @@ async def is_worked_off(client: Redis, keys: Keys = KEYS) -> bool:
 
 
 async def positions(client: Redis, keys: Keys = KEYS) -> Sequence[bytes | None]:
-    return [await client.hget(keys.worker(shard), "position") for shard in range(keys.shards)]
+    found: list[Any] = [await client.hget(keys.worker(shard), "position") for shard in range(keys.shards)]
+    return found

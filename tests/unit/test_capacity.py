@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from typer import BadParameter, Typer
 from typer.testing import CliRunner
 
+from app.settings import Settings
 from app.store.decisions import DECISION_TTL_S, IDEMPOTENCY_TTL_S
 from loadtests.capacity import measured
 from loadtests.capacity.__main__ import count, main
@@ -49,6 +50,15 @@ def test_sends_are_counted_for_as_long_as_the_store_keeps_them_and_are_no_more_t
     assert some == 1_000_000 * 35 * measured.SENT_BYTES.value
     few = needed(replace(QUIET, decisions_s=1, sends_a_day=1.0)).memory["sends of 35 days"]
     assert few == 0.25 * DAY_S * 35 * measured.SENT_BYTES.value
+
+
+def test_what_an_esp_told_of_a_send_is_kept_as_long_and_its_streams_hold_no_more_than_their_setting() -> None:
+    sending = replace(QUIET, sends_a_day=1.0, outcomes=2.0)
+    kept = measured.MAIL_BYTES.value + measured.KNOWN_BYTES.value + 2 * measured.KNOWN_OUTCOME_BYTES.value
+    assert needed(sending).memory["what became of sends of 35 days"] == 1_000_000 * 35 * kept
+    assert needed(sending).memory["outcome streams"] == Settings().outcome_stream_bytes
+    untold = needed(replace(sending, outcomes=0)).memory
+    assert (untold["what became of sends of 35 days"], untold["outcome streams"]) == (0, 0)
 
 
 @given(customers=st.integers(1, 10**9), decisions=st.integers(1, 10**6), factor=st.floats(1, 10), keyed=st.floats(0, 1))

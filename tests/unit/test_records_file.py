@@ -9,17 +9,19 @@ import pytest
 
 from app import records_file
 from app.records_file import RecordsFileError, RecordsWriter, contents, records_of
+from policy.compile import digest_of
 
 BASE = bytes(range(13))
+FIRST, SECOND = digest_of(b"{}"), digest_of(b"{ }")
 
 
 def written(path: Path, records: int = 5) -> list[bytes]:
     raws = [b"record %d" % number for number in range(records)]
     with RecordsWriter(path) as writer:
-        writer.bundle("sha256:00", b"{}")
+        writer.bundle(FIRST, b"{}")
         for number, raw in enumerate(raws):
             if number == 3:
-                writer.bundle("sha256:01", b"{ }")
+                writer.bundle(SECOND, b"{ }")
                 writer.aborted(BASE)
             writer.record(raw)
     return raws
@@ -32,7 +34,7 @@ def read(path: Path, limit: int | None = None) -> list[bytes]:
 def test_what_was_written_is_read_back_in_its_order(tmp_path: Path) -> None:
     raws = written(tmp_path / "file")
     found = contents(tmp_path / "file")
-    assert found.bundles == {"sha256:00": b"{}", "sha256:01": b"{ }"}
+    assert found.bundles == {FIRST: b"{}", SECOND: b"{ }"}
     assert found.aborted == {BASE.hex()}
     assert found.records == 5
     assert read(tmp_path / "file") == raws
@@ -83,3 +85,11 @@ def test_what_is_no_records_file_is_said_with_the_way_to_one(tmp_path: Path) -> 
         contents(tmp_path / "notes")
     with pytest.raises(RecordsFileError, match="cannot be read"):
         contents(tmp_path / "nowhere")
+
+
+def test_a_bundle_in_it_that_is_not_what_its_digest_says_is_not_decided_by(tmp_path: Path) -> None:
+    with RecordsWriter(tmp_path / "file") as writer:
+        writer.bundle(FIRST, b"{ }")
+        writer.record(b"record")
+    with pytest.raises(RecordsFileError, match="damaged: copy the log again"):
+        contents(tmp_path / "file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
@@ -137,6 +138,18 @@ def test_what_was_sent_although_it_was_released_counts_against_what_is_asked_aft
     assert any("2 of 1" in each for each in tale.wrong)
 
 
+@pytest.mark.parametrize(("story", "counts"), [(("not_sent", "sent"), False), (("sent", "dropped"), True)])
+def test_what_happened_last_holds_also_where_the_clock_was_set_back_before_it_was_told(
+    tale: Tale, story: tuple[str, str], counts: bool
+) -> None:
+    tale.tells(tale.sends("once"), *story)
+    ahead, back = tale.history.told
+    tale.history.told[0] = replace(ahead, happened_s=back.happened_s + 3600)
+    (contact,) = tale.history.contacts()
+    assert contact.surely_at(tale.now_s) is counts
+    assert contact.released is not counts
+
+
 def test_a_reservation_that_expired_makes_room_and_one_that_was_confirmed_does_not(tale: Tale) -> None:
     confirmed = tale.sends("hold", window_s=1)
     tale.tells(confirmed, "sent")
@@ -241,6 +254,19 @@ def test_the_refusal_of_either_holds_for_both_who_became_one(tale: Tale) -> None
     assert tale.wrong == []
     tale.sends("open")
     assert any("withdrawn consent" in each for each in tale.wrong)
+
+
+@pytest.mark.parametrize(("granted", "may_be"), [(True, True), (None, False)])
+def test_who_became_another_may_have_granted_for_that_one_while_a_question_was_on_its_way(
+    tale: Tale, granted: bool | None, may_be: bool
+) -> None:
+    tale.says(granted=False)
+    tale.merges()
+    joined = tale.history.merges[-1].at
+    if granted is not None:
+        tale.says(granted=granted, customer="lost")
+    tale.sends("open", at=Span(joined.start + 0.05, joined.start + 1))
+    assert any("withdrawn consent" in each for each in tale.wrong) is not may_be
 
 
 @pytest.mark.parametrize(

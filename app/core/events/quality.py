@@ -40,10 +40,12 @@ class Passed(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """What becomes of an event, and how many undeclared properties it lost on the way."""
+    """What becomes of an event, how many undeclared properties it lost on the way, and whether it is collected for
+    whom it links alone: the bundle declares no such event."""
 
     result: Collected | Letter | Passed
     properties_dropped: int = 0
+    links_alone: bool = False
 
 
 class Found(NamedTuple):
@@ -141,7 +143,8 @@ class _Judge:
             return Judged(self._letter(Misfit(Misfits.TOO_OLD, "it is older than the bundle allows"), when))
         edges = self._edges() if links else ()
         if rule is None:
-            return Judged(self._collected("", 0, when, b"", {}, edges))
+            # `identify` and `alias` say nothing else, and need no declaration.
+            return Judged(self._collected("", 0, when, b"", {}, edges), links_alone=arrived.kind not in LINKING)
         told = _version(arrived.version)
         rule = rule.at(told)
         if rule is None:

@@ -181,11 +181,10 @@ async def test_decisions_come_first(name: str, door: Door) -> None:
 
 
 @ALL
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_consoles_may_look_whether_the_address_is_there(name: str, method: str, door: Door) -> None:
-    assert (await door.ask(method, f"/v1/webhooks/{name}")).status_code == 200
+async def test_consoles_may_look_whether_the_address_is_there(name: str, door: Door) -> None:
+    assert (await door.ask("GET", f"/v1/webhooks/{name}")).status_code == 200
 
 
 async def test_there_is_no_other_provider(door: Door) -> None:
-    for method in ("GET", "HEAD", "POST"):
+    for method in ("GET", "POST"):
         assert (await door.ask(method, "/v1/webhooks/smtp2go")).status_code == 404
