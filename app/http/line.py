@@ -17,7 +17,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Protocol
 
-from app.admission import BATCH_S, Admission
+from app.admission import BATCH_S, BATCHES, Admission
 
 #: Between two looks at whether decisions under way wait for the store; and two looks between which nothing was done for
 #: them lie no further apart than this. The loop's clock counts milliseconds.
@@ -120,7 +120,8 @@ class Line:
             return True
         if is_calm and now_s - self._begun_s > BATCH_S and admission.under_way < admission.begun_max:
             admission.line_resumed()
-            self._left = int(self._left * min(2.0, (now_s - self._begun_s) / BATCH_S))  # what the time had room for
+            if admission.under_way > BATCHES * self._left:  # a slow store indeed: as many as the time had room for
+                self._left = int(self._left * min(2.0, (now_s - self._begun_s) / BATCH_S))
             return True
         return False
 
