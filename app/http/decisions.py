@@ -37,7 +37,7 @@ _DAMAGED = (
     summary="Why was this decided, and why not otherwise?",
     responses={
         **answered(DecisionRecord, "The record", None),
-        **problems("not_found", "decision_expired", "record_unreadable", "store_unavailable"),
+        **problems("not_found", "decision_expired", "record_unreadable", "bundle_unreadable", "store_unavailable"),
     },
     response_model=None,
 )
