@@ -56,7 +56,8 @@ async def test_all_calls_of_a_loop_turn_reach_the_store_in_two_reads(store_url: 
         before = await reads_processed()
         await asyncio.gather(*(link.call(pack("PING"), 1, soon()) for _ in range(100)))
         asked = 1  # the question itself
-        assert await reads_processed() - before == asked + 2  # the first eight, and all others
+        # The first eight, and all others; a server that was held up finds both at once.
+        assert await reads_processed() - before in (asked + 1, asked + 2)
 
 
 async def test_a_cancelled_call_gives_up_its_reply_and_nobody_elses(store_url: str) -> None:

@@ -48,11 +48,21 @@ async def test_a_dropped_connection_is_a_failure_and_not_silence() -> None:
 
 async def test_the_processor_clocks_are_read_at_both_ends_of_the_measured_time() -> None:
     edges: list[float] = []
+    measured = 0.0, 0.0
     async with server(fine) as target:
-        await closed_loop(target, 1, warm_up_s=0.05, seconds=0.1, edge=lambda: edges.append(time.monotonic()))
-        await open_loop(target, 200, warm_up_s=0.05, seconds=0.1, edge=lambda: edges.append(time.monotonic()))
-    assert edges[1] - edges[0] == pytest.approx(0.1, abs=0.05)
-    assert edges[3] - edges[2] == pytest.approx(0.1, abs=0.05)
+        for _ in range(20):  # on a busy machine one of them may be read late: not each time, if they are read where due
+            edges.clear()
+            began = time.monotonic()
+            await closed_loop(target, 1, warm_up_s=0.05, seconds=0.1, edge=lambda: edges.append(time.monotonic()))
+            again = time.monotonic()
+            await open_loop(target, 200, warm_up_s=0.05, seconds=0.1, edge=lambda: edges.append(time.monotonic()))
+            assert len(edges) == 4
+            assert edges[0] >= began + 0.05, "never before it is warm"
+            assert edges[2] >= again + 0.05
+            measured = edges[1] - edges[0], edges[3] - edges[2]
+            if measured == pytest.approx((0.1, 0.1), abs=0.05):
+                return
+    raise AssertionError(f"the last time they were so far apart: {measured}")
 
 
 async def test_an_open_loop_sends_at_the_rate_it_was_given() -> None:
