@@ -16,8 +16,9 @@ import pytest
 import redis
 
 from tests.support import look
+from tests.support.ports import free_port
 from tests.support.scripted import ProxyBeside, proxy_beside
-from tests.support.server import Client, Server, eventually, free_port, serving
+from tests.support.server import Client, Server, eventually, serving
 from tests.support.valkey import StartStore, Store
 
 Customers = Callable[[int], list[str]]

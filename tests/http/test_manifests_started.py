@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ from app.archiving.folder import MARK
 from app.settings import DEMO_BUNDLE
 from app.store.embedded import end_with_us
 from app.store.keys import CTL_WORKERS
+from tests.support.ports import free_port
 from tests.support.valkey import Store
 
 ROOT = Path(__file__).parents[2]
@@ -134,9 +134,7 @@ def pod(component: str, folder: Path, secrets: Mapping[str, str], **instead: str
         mounted = next((mount for mount in places if value == mount or value.startswith(f"{mount}/")), None)
         if mounted is not None:
             told[name] = value.replace(mounted, str(places[mounted]), 1)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     # Of this machine are: the port, a drain that a test has the time for, and the interpreter's own temporary folder.
     told |= {"NEXTBEST_PORT": str(port), "NEXTBEST_DRAIN_S": "0.2", "TMPDIR": str(places["/tmp"]), **instead}
     return Pod(deployment, told, [place for mount, place in places.items() if mount not in read_only], port)

@@ -19,8 +19,9 @@ from app.store.link import ReplyError, StoreDown, StoreTimeout, open_link, pack
 from app.store.scripts import Call, Script
 from app.store.servers import SlotsMoving, all_scanned, primaries, scanned, servers, together
 from app.store.slots import commands_of, redirect_of, slot_of
-from tests.support.cluster import Cluster, free_ports
+from tests.support.cluster import Cluster
 from tests.support.link import linked, linking, soon
+from tests.support.ports import free_port
 from tests.support.server import eventually
 from tests.support.valkey import StartStore, skip_without_waitaof
 
@@ -166,7 +167,7 @@ async def test_a_cluster_under_the_address_of_a_single_server_is_told_apart(clus
 
 
 async def test_a_single_server_under_the_address_of_a_cluster_says_so(own_store: StartStore) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     own_store("--port", str(port), "--bind", "127.0.0.1")
     async with linking(f"redis+cluster://127.0.0.1:{port}") as link:
         assert not await link.wait_connected(0.3)
@@ -177,7 +178,7 @@ async def test_a_single_server_under_the_address_of_a_cluster_says_so(own_store:
 
 async def test_a_cluster_of_which_nobody_answers_is_an_error_of_the_store_like_any_other() -> None:
     """Callers translate `RedisError`; what redis-py raises here is none."""
-    (port,) = free_ports(1)
+    port = free_port()
     client = open_client(f"redis+cluster://127.0.0.1:{port}")
     with pytest.raises(ConnectionError):
         await client.get("x")

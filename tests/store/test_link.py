@@ -53,11 +53,15 @@ async def test_all_calls_of_a_loop_turn_reach_the_store_in_two_reads(store_url: 
             [stats] = await link.call(pack("INFO", "stats"), 1, soon())
             return int(stats.split(b"total_reads_processed:")[1].split(b"\r\n")[0])
 
-        before = await reads_processed()
-        await asyncio.gather(*(link.call(pack("PING"), 1, soon()) for _ in range(100)))
-        asked = 1  # the question itself
-        # The first eight, and all others; a server that was held up finds both at once.
-        assert await reads_processed() - before in (asked + 1, asked + 2)
+        async def reads_of_a_turn() -> int:
+            before = await reads_processed()
+            await asyncio.gather(*(link.call(pack("PING"), 1, soon()) for _ in range(100)))
+            asked = 1  # the question itself
+            return await reads_processed() - before - asked
+
+        # The first eight, and all others; a server that was held up finds both at once. Replicas and sentinels speak to
+        # it as well, once a second each: the least of a few turns is ours alone.
+        assert min([await reads_of_a_turn() for _ in range(5)]) in (1, 2)
 
 
 async def test_a_cancelled_call_gives_up_its_reply_and_nobody_elses(store_url: str) -> None:

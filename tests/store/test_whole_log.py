@@ -129,7 +129,7 @@ def test_a_copy_holds_records_bundle_and_what_was_taken_back(store_url: str, tmp
     canonical, raws = fill_like_a_server(store_url)
     seen: list[tuple[int, int]] = []
     copied = copy_log(store_url, tmp_path / "file", None, None, lambda done, of: seen.append((done, of)))
-    assert copied == (4, 1, 0)
+    assert copied == (4, 1, 0, ())
     found = contents(tmp_path / "file")
     assert (list(found.bundles.values()), found.records, found.aborted) == ([canonical], 4, {"00" * 13})
     assert [raw for chunk in found.chunks for raw in records_of(tmp_path / "file", chunk)] == raws[::-1]

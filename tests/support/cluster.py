@@ -7,9 +7,7 @@ second. `NEXTBEST_TEST_STORE=cluster` makes it the store that all tests share (t
 from __future__ import annotations
 
 import contextlib
-import random
 import re
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +22,7 @@ from redis.crc import key_slot
 
 from app.store.slots import slot_of
 from tests.support.certificates import Certificates
+from tests.support.ports import free_ports
 from tests.support.valkey import Store
 
 SLOTS = 16_384
@@ -284,25 +283,6 @@ class Cluster:
         while self.owner(slot) is not to:
             assert time.monotonic() < give_up_at, source.store.command("CLUSTER", "GETSLOTMIGRATIONS")
             time.sleep(0.005)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody uses now, all at once; below those that outgoing connections get, of which one might take a
-    port before its server starts, or while it is started again."""
-    probes: list[socket.socket] = []
-    try:
-        while len(probes) < count:
-            probe = socket.socket()
-            try:
-                probe.bind(("127.0.0.1", random.randrange(10_000, 32_000)))
-            except OSError:
-                probe.close()
-            else:
-                probes.append(probe)
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 def _ok(reply: bytes) -> None:

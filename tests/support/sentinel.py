@@ -19,7 +19,7 @@ import redis
 
 from app.store.embedded import end_with_us
 from tests.support.certificates import Certificates
-from tests.support.cluster import free_ports
+from tests.support.ports import free_ports
 from tests.support.valkey import Store, server_binary
 
 SERVICE = "nextbest"

@@ -13,7 +13,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from typing import Any
 from urllib.error import HTTPError
 
 from app.store.embedded import end_with_us
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Limits of 1, 2 and 3, a placement without any, models of every mood, a receipt: see its files.
@@ -275,12 +275,6 @@ def percentile(values: Sequence[float], share: float) -> float:
     """The value that `share` (0–1) of all values do not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _parse(head: bytes) -> tuple[int, dict[str, str]]:

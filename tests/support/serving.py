@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from types import TracebackType
 import httpx
 
 from app.store.embedded import end_with_us
+from tests.support.ports import free_port
 from tests.support.valkey import Store
 
 
@@ -35,7 +35,7 @@ class Server:
 
     def __enter__(self) -> Server:
         self.store.start()
-        port = _free_port()
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-c", "from app.cli import main; main()", "serve", "--bundle", str(self._bundle)]
         with (self.store.folder / "server.log").open("wb") as log:
@@ -79,10 +79,3 @@ class Server:
             except httpx.TransportError:
                 pass
             time.sleep(0.05)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
