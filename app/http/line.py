@@ -53,7 +53,7 @@ class Line:
     def __init__(self, admission: Admission, loop: Clock) -> None:
         self._admission = admission
         self._loop = loop
-        self._left = admission.at_once  # that may still be begun in this turn
+        self._batch = self._left = admission.at_once  # begun together; that may still be begun in this turn
         self._turn_comes = False
         self._next_look: Later | None = None  # where decisions under way are waited for
         self._looked_s = self._begun_s = 0.0  # when the line was last looked at, and when a batch of it was begun
@@ -85,7 +85,7 @@ class Line:
 
     def go_on(self) -> None:
         """A decision under way has ended: a batch may begin."""
-        if self._next_look is not None and self._admission.under_way <= self._left:
+        if self._next_look is not None and self._admission.under_way <= self._batch:
             self._next_look.cancel()
             self._next_look = None
             self._come_back()
@@ -99,7 +99,7 @@ class Line:
         """A new turn: begin who waits, as far as there are places."""
         self._turn_comes = False
         self._next_look = None
-        self._left = self._admission.at_once
+        self._batch = self._left = self._admission.at_once
         if not self._waiting:
             return
         if self._may_begin_batch():
@@ -115,13 +115,13 @@ class Line:
         admission, now_s = self._admission, self._loop.time()
         is_calm = now_s - self._looked_s < CALM_S
         self._looked_s = now_s
-        if admission.under_way <= self._left:
+        if admission.under_way <= self._batch:
             admission.batch_begins()
             return True
         if is_calm and now_s - self._begun_s > BATCH_S and admission.under_way < admission.begun_max:
             admission.line_resumed()
-            if admission.under_way > BATCHES * self._left:  # a slow store indeed: as many as the time had room for
-                self._left = int(self._left * min(2.0, (now_s - self._begun_s) / BATCH_S))
+            if admission.under_way > BATCHES * self._batch:  # a slow store indeed: as many as the time had room for
+                self._left = int(self._batch * min(2.0, (now_s - self._begun_s) / BATCH_S))
             return True
         return False
 
