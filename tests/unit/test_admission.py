@@ -57,6 +57,16 @@ def test_a_line_is_as_short_as_it_should_be_also_where_others_take_most_of_the_p
     assert waits[len(waits) // 2] < 0.2 * 0.45
 
 
+@pytest.mark.parametrize("budget_s", [0.025, 0.03])
+def test_who_asks_for_less_than_the_bundle_is_begun_in_time_for_what_its_batches_take_or_refused(
+    budget_s: float,
+) -> None:
+    loop = Loop(patience_s=0.2)
+    loop.run(at_random(2 * PEAK, 1.0, budget_s, seed=7))
+    assert len(loop.in_time) > 0.85 * PEAK
+    assert not loop.late
+
+
 def test_below_its_peak_nothing_is_refused() -> None:
     loop = Loop()
     loop.run(at_random(PEAK * 0.9, 2.0, BUDGET_S, seed=3))
