@@ -41,6 +41,8 @@ STANDING_S = 0.1
 #: (in batches of 3 ms a decision costs a tenth more), and a step of it is short enough that a refusal, which waits for
 #: its end, comes within 5 ms.
 BATCH_S, BATCH_S_MIN = 0.008, 0.0002
+#: A process that was not let run for longer tells nothing of how long the next batch takes.
+TOOK_S_MAX = 4 * BATCH_S
 #: The same while nobody waits, when all steps of decisions that came one by one share a turn.
 CALM_TURN_S = 0.004
 #: Once something was shed, what matters less is refused for so long: it must not slip in whenever the line is short.
@@ -160,7 +162,7 @@ class Admission:
         others use the processor too, that took longer than what was begun: less is begun, until it takes no longer than
         it should, nor so long that its batches take a decision more than a quarter of the smallest budget."""
         now_s = self._now_s()
-        took_s = now_s - self._begun_s
+        took_s = min(now_s - self._begun_s, TOOK_S_MAX)
         self._begun_s = now_s
         self._batch_s += WEIGHT_IN_LINE * (took_s - self._batch_s)
         if took_s > 0:  # the loop's first look at a line comes in the turn in which it began

@@ -211,11 +211,19 @@ async def test_once_answered_every_reader_heeds_it(flow: Flow) -> None:
     assert alias == GONE
 
 
+async def now_ms(flow: Flow) -> int:
+    """By the store's clock."""
+    seconds, microseconds = await flow.services.client.time()
+    return int(seconds) * 1000 + int(microseconds) // 1000
+
+
 async def test_an_answer_from_before_is_not_given_again_and_one_from_after_is(flow: Flow) -> None:
     await live(flow)
     again = await flow.decide(GONE, "thrice", idempotency=idempotent())
     assert first(again)["action"] == "send"
-    await erasures_of(flow).erase(GONE, "desk")
+    job = await erasures_of(flow).erase(GONE, "desk")
+    while (await now_ms(flow)) <= job.erased_ms:
+        pass  # an answer of the same millisecond counts as one from before
     answered = await flow.decide(GONE, "thrice", idempotency=idempotent())
     assert first(answered)["reason"] == "suppressed:erased"
     assert (await flow.decide(GONE, "thrice", idempotency=idempotent())).body == answered.body

@@ -8,7 +8,6 @@ are about a single server's socket are skipped.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
@@ -30,8 +29,6 @@ from app.store.embedded import end_with_us, find_server
 
 StartStore = Callable[..., "Store"]
 SEVERAL = ("cluster", "sentinel")
-#: All test stores that run at once take some hundred megabytes; in a container there may be 64 in all.
-ROOM_BYTES = 2 << 30
 
 
 class Store:
@@ -39,7 +36,7 @@ class Store:
 
     def __init__(self, *settings: str) -> None:
         """`settings` are the server's own arguments: `Store("--requirepass", "secret")`."""
-        self.folder = Path(tempfile.mkdtemp(prefix="nextbest-test-", dir=folder_in_memory()))
+        self.folder = Path(tempfile.mkdtemp(prefix="nextbest-test-"))
         self.socket_path = self.folder / "store.sock"
         self.url = f"unix://{self.socket_path}"
         self._settings = settings
@@ -128,17 +125,6 @@ class Store:
                 assert self._process.poll() is None, (self.folder / "store.log").read_text()
             assert time.monotonic() < give_up_at, "the store did not start"
             time.sleep(0.005)
-
-
-def folder_in_memory() -> Path | None:
-    """Where test stores keep their data: they sync every write, and the tests wait for the disk of the machine that
-    they happen to run on, which shows nothing. What a store had synced outlives its process there as well. None, for
-    the usual folder, where there is no such place or little room."""
-    memory = Path("/dev/shm")  # a folder of its own is made in it
-    with contextlib.suppress(OSError):
-        if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > ROOM_BYTES:
-            return memory
-    return None
 
 
 def server_binary() -> str:
