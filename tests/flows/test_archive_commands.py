@@ -7,6 +7,7 @@ import csv
 import json
 import re
 import shutil
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,22 @@ async def test_the_queries_of_the_documentation_find_what_happened(
             ("08:00:00", "product_viewed"),
             ("08:00:01", "order_completed"),
         ]
+
+
+async def test_an_archiver_writes_all_its_files_in_one_thread_since_each_would_keep_memory_of_its_own(
+    client: Redis, store_url: str, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, threads = Folder.stage, []
+
+    def staged(*args: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return stage(*args)
+
+    monkeypatch.setattr(Folder, "stage", staged)
+    await append(client, KEYS, [collected(f"cus_{number}", number) for number in range(40)])
+    assert (await asyncio.to_thread(run, store_url, bundle, "archive", "--once")).exit_code == 0
+    assert len(threads) == KEYS.shards
+    assert set(threads) == {"archive_0"}
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "ndjson"])
