@@ -245,7 +245,7 @@ class OutcomeStore:
     async def remember(self, messages: Sequence[tuple[bytes, DecisionId]]) -> None:
         """Which decisions these mails are of."""
         await self._asked(
-            pack("SET", key_names.message(message), str(decision), "EX", DECISION_TTL_S)
+            pack("SET", key_names.message(message), str(decision), "PX", self._kept_ms)
             for message, decision in messages
         )
 

@@ -14,10 +14,12 @@ import ormsgpack
 import pytest
 
 from app.core.decision.commit import Reading
+from app.core.decision.ids import parse_id
 from app.core.decision.record import decode
 from app.core.decision.replay import replay
 from app.http.auth import Authenticator
 from app.settings import Settings
+from app.store.keys import message
 from app.store.profile import exposure_field, exposure_name
 from app.wiring import open_services
 from tests.flows.conftest import Flow, Interrupting
@@ -200,6 +202,14 @@ async def test_decisions_older_than_the_bundle_keeps_them_leave_the_log(forgetfu
     stream = await add_old_entries(forgetful, "cus_1", days=3)
     ttl_s = await send_ttl_s(forgetful, "cus_1")
     assert await still_there(forgetful, stream) <= 100, "whole blocks of a hundred at once"
+    assert 2 * DAY_S - 60 < ttl_s <= 2 * DAY_S
+
+
+async def test_the_provider_s_id_of_a_mail_leads_to_its_decision_no_longer_than_that_is_kept(forgetful: Flow) -> None:
+    decision = parse_id("dec_000190b1c2d3e4f5a6b7c8d9e000")
+    assert decision is not None
+    await forgetful.services.outcome_store.remember([(b"m" * 16, decision)])
+    ttl_s: int = await forgetful.services.client.ttl(message(b"m" * 16))
     assert 2 * DAY_S - 60 < ttl_s <= 2 * DAY_S
 
 
