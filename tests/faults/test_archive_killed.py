@@ -74,7 +74,7 @@ async def _now_ms(client: Redis) -> int:
 
 
 async def _until_archived(client: Redis) -> None:
-    for _ in range(1500):  # a busy machine starts it in seconds
+    for _ in range(5000):  # a busy machine starts it in seconds
         done = [await client.hget(KEYS.worker(shard), ARCHIVED) for shard in range(KEYS.shards)]
         last = [await client.xrevrange(KEYS.events(shard), count=1) for shard in range(KEYS.shards)]
         if all(not entries or at == entries[0][0] for at, entries in zip(done, last, strict=True)):

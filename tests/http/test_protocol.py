@@ -170,6 +170,7 @@ async def test_a_body_that_drips_is_a_408_however_steady(tmp_path: Path) -> None
     assert application.sizes == []
 
 
+@pytest.mark.clock
 async def test_a_streamed_body_that_keeps_coming_is_not_timed_out(tmp_path: Path) -> None:
     application = Application()
     async with serving(tmp_path, application) as connect:
