@@ -7,27 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.store.clients import open_client
-from app.store.keys import Keys
 from app.store.link import Link, pack
 from app.store.scripts import Call, Script
+from tests.store.test_cluster import BOTH, KEYS, client
 from tests.support.cluster import Cluster, Node
 from tests.support.link import linked, soon
 
-KEYS = Keys(256)
-BOTH = b"redis.call('INCR', KEYS[2]) return redis.call('INCR', KEYS[1])"
-
-
-@pytest.fixture
-async def client(cluster: Cluster) -> AsyncIterator[Redis]:
-    async with open_client(cluster.url) as opened:
-        yield opened
+__all__ = ["client"]
 
 
 def went_ahead(cluster: Cluster, key: bytes, to: Node) -> None:
